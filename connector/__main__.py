@@ -1,0 +1,5 @@
+"""Start the command line: `python -m connector` is `dbt-labels`."""
+
+from connector.cli import main
+
+main()

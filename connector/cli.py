@@ -1,0 +1,333 @@
+"""The command line: options, exit codes, and which part of the program a command calls."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from connector import __version__, pipeline
+from connector.check import check_setup
+from connector.console import Screen, labels_table, plan_data, plan_lines
+from connector.errors import LabelsError, UsageError
+from connector.files import write_text
+from connector.ledger import State
+from connector.pipeline import Summary, Voice
+from connector.provider import Provider, connect
+from connector.run import DEFAULT_GRACE_SECONDS, DEFAULT_POLL_SECONDS, Settings
+from connector.serving import local_provider, serve_forever
+from connector.source import HEADER, source_yaml
+from connector.task import Task
+from connector.warehouse.project import Options, Project, parse_project
+from connector.warehouse.tables import Ledger
+from connector.warehouse.texts import count_labels
+
+_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dbt-labels")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+def cli(debug: bool) -> None:
+    """LLM labels for warehouse text, at batch price, as part of dbt build."""
+    del debug  # read by main, which outlives the command
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that all have, and what they make: a screen and the project's options."""
+
+    @click.option("--project-dir", type=click.Path(path_type=Path), default=None, help="The dbt project's folder.")
+    @click.option("--profiles-dir", type=click.Path(path_type=Path), default=None, help="Where profiles.yml is.")
+    @click.option("--target", default=None, help="The profile's target.")
+    @click.option("--vars", "variables", default=None, help="dbt vars, as YAML.")
+    @click.option("--task", "names", multiple=True, help="Only this task (its pending model); can be repeated.")
+    @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to stdout.")
+    @functools.wraps(command)
+    def wrapped(
+        project_dir: Path | None,
+        profiles_dir: Path | None,
+        target: str | None,
+        variables: str | None,
+        names: tuple[str, ...],
+        as_json: bool,
+        **rest: Any,
+    ) -> None:
+        screen = Screen(as_json)
+        options = Options(_project_folder(project_dir), profiles_dir, target, variables)
+        try:
+            command(screen, options, names, **rest)
+        finally:
+            screen.close()
+
+    return wrapped
+
+
+def _running(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a run."""
+    options = [
+        click.option("--limit", type=click.IntRange(min=1), help="At most this many texts per task."),
+        click.option("--yes", is_flag=True, help="Go on without asking."),
+        click.option("--local", is_flag=True, help="Ask the embedded model of the local batch server: no key, no cost."),
+        click.option(
+            "--poll-seconds",
+            type=click.FloatRange(0.01, 300),
+            default=DEFAULT_POLL_SECONDS,
+            show_default=True,
+            help="How long to wait between two looks at the provider.",
+        ),
+        click.option(
+            "--grace-seconds",
+            type=click.FloatRange(min=0),
+            default=DEFAULT_GRACE_SECONDS,
+            show_default=True,
+            help="How long the provider may take to show what it has.",
+        ),
+        click.option(
+            "--confirm",
+            "confirmed",
+            multiple=True,
+            type=click.Choice(["other-provider", "moved-table"]),
+            help="Go on although the labels so far came from another provider, or lie in another table.",
+        ),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+@cli.command()
+@_common
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many texts per task.")
+def plan(screen: Screen, options: Options, names: tuple[str, ...], limit: int | None) -> None:
+    """Show what a run would send; needs no key and sends nothing."""
+    project, tasks = _open(screen, options, names)
+    pipeline.stage(project, tasks)
+    plans = pipeline.plan(project, tasks, limit)
+    screen.result(plan_data(plans), plan_lines(plans))
+
+
+@cli.command()
+@_common
+@_running
+@click.option("--once", is_flag=True, help="One pass, made for cron: collect what ended, send what is pending, leave.")
+def run(screen: Screen, options: Options, names: tuple[str, ...], once: bool, **how: Any) -> None:
+    """Label what is pending, until each text has an outcome."""
+    project, tasks = _open(screen, options, names)
+    with _provider(project, tasks, how["local"]) as connected:
+        settings = replace(_settings(how), once=once)
+        summary = pipeline.label(project, tasks, connected, settings, _voice(screen, how))
+    _end(screen, project, tasks, summary)
+
+
+@cli.command()
+@_common
+@_running
+def build(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) -> None:
+    """Run dbt up to the pending texts, label them, and run dbt on what reads the labels."""
+    project, tasks = _open(screen, options, names)
+    with _provider(project, tasks, how["local"]) as connected:
+        summary = pipeline.build(project, tasks, connected, _settings(how), _voice(screen, how))
+    _end(screen, project, tasks, summary)
+
+
+@cli.command()
+@_common
+@_running
+def cancel(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) -> None:
+    """Stop the batches in flight and load what they did by then."""
+    project, tasks = _open(screen, options, names)
+    if not Ledger(project, "").batches(tasks):
+        screen.result({"in_flight": []}, ["nothing is in flight"])
+        return
+    with _provider(project, tasks, how["local"]) as connected:
+        summary = pipeline.cancel(project, tasks, connected(), _settings(how), _voice(screen, how))
+    _end(screen, project, tasks, summary)
+
+
+@cli.command()
+@_common
+def status(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
+    """Show the tasks, their labels and their batches, as the ledger has them."""
+    project, tasks = _open(screen, options, names)
+    plans = pipeline.plan(project, tasks)
+    batches = Ledger(project, "").batches(tasks, State)
+    data = {
+        "tasks": plan_data(plans),
+        "batches": [
+            {key: value for key, value in asdict(batch).items() if key not in ("task", "prompt_hash")}
+            | {"task": batch.task.name, "version": batch.task.version}
+            for batch in batches
+        ],
+    }
+    lines = plan_lines(plans)
+    for batch in batches[-20:]:
+        said = f" ({batch.reason}: {batch.message})" if batch.reason else ""
+        lines.append(
+            f"  batch {batch.batch_key} {batch.state.value}{said}, {batch.claims:,} texts, {batch.task.name}"
+            f" version {batch.task.version}, {batch.planned_at:%Y-%m-%d %H:%M} UTC, {batch.provider}"
+        )
+    screen.result(data, lines)
+
+
+@cli.command()
+@_common
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 where the file differs.")
+def sync(screen: Screen, options: Options, names: tuple[str, ...], check: bool) -> None:
+    """Write the labels source's YAML from the tasks: columns, descriptions, tests."""
+    del names  # one file for all tasks
+    project, tasks = _open(screen, options, ())
+    path = project.source_file(tasks)
+    content = source_yaml(tasks, project.source_name(tasks))
+    present = path.read_text(encoding="utf-8") if path.exists() else None
+    if present == content:
+        screen.result({"file": str(path), "changed": False}, [f"{path} fits the tasks"])
+        return
+    if check:
+        raise LabelsError(f"{path} does not fit the tasks", "run `dbt-labels sync` and commit the file")
+    if present is not None and not present.startswith(HEADER):
+        raise LabelsError(
+            f"{path} was not written by `dbt-labels sync`, so it is left as it is",
+            "move the tables of labels out of it, or delete it, and run again",
+        )
+    write_text(path, content)
+    screen.result({"file": str(path), "changed": True}, [f"{path} written"])
+
+
+@cli.command()
+@_common
+def ddl(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
+    """Print the statements that make what is missing in the labels schema."""
+    project, tasks = _open(screen, options, names)
+    with project.connect() as session:
+        statements = session.macro("ddl", tasks=[task.model_dump(mode="json") for task in tasks])
+    screen.result(statements, [f"{sql};" for sql in statements] or ["-- nothing is missing"])
+
+
+@cli.command()
+@_common
+def debug(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
+    """Check profile, package, tables, key and model, and say what to do about each."""
+    checks = check_setup(options, names, os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL"))
+    lines = [
+        f"{'ok ' if check.ok else 'BAD'} {check.name}: {check.found}" + (f"\n    hint: {check.hint}" if check.hint else "")
+        for check in checks
+    ]
+    screen.result([asdict(check) for check in checks], lines)
+    if not all(check.ok for check in checks):
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.option("--state-dir", type=click.Path(path_type=Path), default=Path(".dbt_labels/serve"), show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=int, default=8765, show_default=True, help="0 takes a free one.")
+@click.option("--token", "tokens", multiple=True, default=("local",), show_default=True, help="An account's key.")
+@click.option("--engine", type=click.Choice(["embedded", "instant", "upstream"]), default="embedded", show_default=True)
+@click.option("--model", "models", multiple=True, help="A model's name to answer for, besides the usual ones.")
+@click.option("--model-path", type=click.Path(path_type=Path), help="The embedded model's files from elsewhere.")
+@click.option("--upstream", "upstream_url", help="The base URL of an OpenAI-compatible chat server.")
+@click.option("--upstream-model", help="The model to ask there.")
+@click.option("--upstream-key-env", default="OPENAI_API_KEY", show_default=True, help="The variable with its key.")
+@click.option("--enqueued-token-limit", type=int, help="Refuse batches beyond this queue, as the real service does.")
+@click.option("--fault", "faults", multiple=True, metavar="NAME[=VALUE]", help="Fail on purpose; see the README.")
+def serve(**how: Any) -> None:
+    """Serve the Files and Batches endpoints on this machine, in front of a small model or of a chat server."""
+    serve_forever(how, sys.stderr)
+
+
+def _project_folder(given: Path | None) -> Path:
+    """Return the project's folder as dbt finds it: the option, DBT_PROJECT_DIR, or here."""
+    return (given or Path(os.environ.get("DBT_PROJECT_DIR", "."))).resolve()
+
+
+def _open(screen: Screen, options: Options, names: tuple[str, ...]) -> tuple[Project, list[Task]]:
+    project = parse_project(options)
+    for note in project.notes:
+        screen.say(f"note: {note}")
+    return project, project.choose(names)
+
+
+def _settings(how: dict[str, Any]) -> Settings:
+    poll_seconds = 0.2 if how["local"] else how["poll_seconds"]
+    return Settings(
+        poll_seconds=poll_seconds,
+        grace_seconds=how["grace_seconds"],
+        limit=how["limit"],
+        confirmed=frozenset(how["confirmed"]),
+    )
+
+
+def _voice(screen: Screen, how: dict[str, Any]) -> Voice:
+    return Voice(screen.say, screen.show, lambda plans: screen.confirm(plans, agreed=how["yes"] or how["local"]))
+
+
+@contextmanager
+def _provider(project: Project, tasks: list[Task], local: bool) -> Iterator[Callable[[], Provider]]:
+    """Give what connects to the provider when it is needed: the local server, or who the environment names."""
+    with ExitStack() as stack:
+
+        def connected() -> Provider:
+            if local:
+                return stack.enter_context(local_provider(project.folder, tuple(task.model for task in tasks)))
+            return connect(os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL"))
+
+        yield connected
+
+
+def _end(screen: Screen, project: Project, tasks: list[Task], summary: Summary) -> None:
+    screen.close()
+    plans = pipeline.plan(project, tasks)
+    fields = {task.name: count_labels(project, task) for task in tasks}
+    data = {"run": asdict(summary), "tasks": plan_data(plans), "labels": fields}
+    lines: list[Any] = [""]
+    for plan_now, task in zip(plans, tasks, strict=True):
+        lines += plan_lines([plan_now])
+        for field, values in fields[task.name].items():
+            lines += ["", labels_table(field, values)]
+    sent = f"{len(summary.submitted)} batches sent" if len(summary.submitted) != 1 else "1 batch sent"
+    lines += ["", f"{sent}, {summary.labelled} labelled, {summary.rejected} rejected, {summary.retried} tried again"]
+    if summary.in_flight:
+        lines.append(f"{len(summary.in_flight)} in flight; `dbt-labels run` collects them")
+    screen.result(data, lines)
+    if summary.problems:
+        raise LabelsError("\n".join(summary.problems), "everything else is loaded; it is safe to run again")
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line and exit with the design's code; no traceback reaches a user unless asked for."""
+    show_traceback = "--debug" in sys.argv[1:2]
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _INTERRUPTED
+    except KeyboardInterrupt:
+        click.echo(
+            "\nInterrupted. Nothing is lost: what was sent goes on at the provider.\n\n"
+            "hint: `dbt-labels status` shows what is in flight, `dbt-labels run` goes on, `dbt-labels cancel` stops it",
+            err=True,
+        )
+        code = _INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = UsageError.exit_code
+    except LabelsError as error:
+        if show_traceback:
+            traceback.print_exc()
+        click.echo(f"Error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"\nhint: {error.hint}", err=True)
+        code = error.exit_code
+    sys.exit(code or 0)

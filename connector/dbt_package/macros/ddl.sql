@@ -1,0 +1,45 @@
+{#-
+    The statements that make what is missing in the labels schema: the schema, the ledger, each task's table, and a
+    column for each field that is new. Nothing is ever dropped or changed. The hook runs them, `dbt-labels ddl` prints them.
+-#}
+{% macro ddl(tasks) %}
+    {% set statements = [] %}
+    {% set tables = dbt_labels.ledger_columns() %}
+    {% for task in tasks %}
+        {% do tables.update({task.table: dbt_labels.label_columns(task)}) %}
+    {% endfor %}
+    {% if not adapter.check_schema_exists(target.database, dbt_labels.labels_schema()) %}
+        {% do statements.append(
+            "create schema if not exists " ~ dbt_labels.labels_relation("x").without_identifier()
+        ) %}
+    {% endif %}
+    {% for table, columns in tables.items() %}
+        {% set relation = dbt_labels.labels_relation(table) %}
+        {% set present = dbt_labels.column_names(relation) %}
+        {% if not present %}
+            {% set lines = [] %}
+            {% for name, type in columns %}
+                {% do lines.append("    " ~ adapter.quote(name) ~ " " ~ type) %}
+            {% endfor %}
+            {% do statements.append(
+                "create table if not exists " ~ relation ~ " (\n" ~ lines | join(",\n") ~ "\n)"
+            ) %}
+        {% else %}
+            {% for name, type in columns if name | lower not in present %}
+                {% do statements.append(
+                    "alter table " ~ relation ~ " add column " ~ adapter.quote(name) ~ " " ~ type
+                ) %}
+            {% endfor %}
+        {% endif %}
+    {% endfor %}
+    {{ return(statements) }}
+{% endmacro %}
+
+{#- The names of a relation's columns in lower case, as the database has them now; empty where it does not exist. -#}
+{% macro column_names(relation) %}
+    {% set loaded = load_relation(relation) %}
+    {% if loaded is none %}
+        {{ return([]) }}
+    {% endif %}
+    {{ return(adapter.get_columns_in_relation(loaded) | map(attribute="name") | map("lower") | list) }}
+{% endmacro %}

@@ -1,0 +1,32 @@
+{#-
+    The whole pending model: distinct texts that still need a label of the task's version, one row per text.
+
+    `texts` has a row per comment with `text_key`, the task's text column, and `seen_at` (when the warehouse first had it) if `age` names it.
+    Blank texts are left out. Reads the task of the model being built.
+-#}
+{% macro pending(texts, labels, claims, events, age=none) %}
+{%- set task = dbt_labels.task() -%}
+{%- set text = adapter.quote(task.text or "comment_text") -%}
+with texts as (
+    select
+        text_key,
+        min({{ text }}) as {{ text }},
+        count(*) as occurrences
+        {%- if age %},
+        min({{ age }}) as pending_since
+        {%- endif %}
+    from {{ texts }}
+    where not {{ dbt_labels.is_blank(text) }}
+    group by text_key
+),
+
+settled as (
+    {{ dbt_labels.settled(
+        task.table, task.version, labels, claims, events, dbt_labels.read_from_relation(task.table)
+    ) }}
+)
+
+select texts.*
+from texts
+where not exists (select 1 from settled where settled.text_key = texts.text_key)
+{%- endmacro %}

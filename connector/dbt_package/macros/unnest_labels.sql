@@ -1,0 +1,16 @@
+{#- One row per value of an `any_of` field. `labels` has `keys` and `field`, a JSON array string; the value is `value`. -#}
+{% macro unnest_labels(labels, field, keys) %}
+    {{ return(adapter.dispatch("unnest_labels", "dbt_labels")(labels, field, keys)) }}
+{% endmacro %}
+
+{% macro default__unnest_labels(labels, field, keys) %}
+    {{ exceptions.raise_compiler_error("dbt_labels has no unnest_labels for " ~ target.type ~ " yet") }}
+{% endmacro %}
+
+{% macro duckdb__unnest_labels(labels, field, keys) -%}
+    select
+        {% for key in keys %}{{ key }}, {% endfor %}
+        unnest(from_json({{ adapter.quote(field) }}, '["VARCHAR"]')) as value
+    from {{ labels }}
+    where {{ adapter.quote(field) }} is not null
+{%- endmacro %}

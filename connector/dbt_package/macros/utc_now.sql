@@ -1,0 +1,12 @@
+{#- The warehouse's clock as a timestamp without time zone, in UTC. -#}
+{% macro utc_now() %}
+    {{ return(adapter.dispatch("utc_now", "dbt_labels")()) }}
+{% endmacro %}
+
+{% macro default__utc_now() -%}
+    {{ dbt.current_timestamp() }}
+{%- endmacro %}
+
+{% macro duckdb__utc_now() -%}
+    (now() at time zone 'UTC')
+{%- endmacro %}

@@ -1,0 +1,32 @@
+with batches as (
+    {{ dbt_labels.batches(source("label_ledger", "label_events")) }}
+),
+
+final as (
+    select
+        batch_key,
+        project,
+        label_table,
+        version,
+        state,
+        state in ('{{ dbt_labels.batch_states() | selectattr("holds") | map(attribute="name") | join("', '") }}')
+            as is_live,
+        provider,
+        provider_batch_id,
+        provider_status,
+        claims,
+        labelled,
+        rejected,
+        retried,
+        input_tokens,
+        output_tokens,
+        reason,
+        message,
+        planned_at,
+        submitted_at,
+        ended_at,
+        loaded_at
+    from batches
+)
+
+select * from final

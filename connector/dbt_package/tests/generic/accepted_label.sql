@@ -1,0 +1,46 @@
+{#-
+    Holds a label column to the values that its task declares. Rows of older versions keep the values of their time.
+
+    On a task's source table the task is found by the table; elsewhere name its pending model: `arguments: {task: ...}`.
+-#}
+{% test accepted_label(model, column_name, task=none) %}
+{%- set found = dbt_labels.tasks()
+    | selectattr("name" if task else "table", "equalto", task or model.identifier) | list -%}
+{%- if not execute or not found -%}
+    {%- if execute -%}
+        {{ exceptions.raise_compiler_error("accepted_label: no task for `" ~ (task or model.identifier) ~ "`") }}
+    {%- endif -%}
+    select 1 as no_task where 1 = 0
+{%- else -%}
+    {%- set fields = found[0].fields | selectattr("name", "equalto", column_name) | list -%}
+    {%- if not fields or not fields[0]["values"] -%}
+        {{ exceptions.raise_compiler_error("accepted_label: task `" ~ found[0].name ~ "` has no values for `" ~ column_name ~ "`") }}
+    {%- endif -%}
+    {%- set field = fields[0] -%}
+    {%- set values = (field["values"].keys() if field["values"] is mapping else field["values"]) | list -%}
+with labels as (
+    select
+        text_key,
+        {{ adapter.quote(column_name) }}
+    from {{ model }}
+    where version = {{ found[0].version }} and {{ adapter.quote(column_name) }} is not null
+),
+
+chosen as (
+    {% if field.type == "any_of" -%}
+    {{ dbt_labels.unnest_labels("labels", column_name, ["text_key"]) }}
+    {%- else -%}
+    select
+        text_key,
+        {{ adapter.quote(column_name) }} as value
+    from labels
+    {%- endif %}
+)
+
+select *
+from chosen
+where value not in (
+    {%- for value in values %}{{ dbt.string_literal(dbt.escape_single_quotes(value)) }}{{ ", " if not loop.last }}{% endfor -%}
+)
+{%- endif %}
+{% endtest %}

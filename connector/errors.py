@@ -1,0 +1,98 @@
+"""Every error that dbt-labels raises on purpose, and the exit code that each one ends in.
+
+LabelsError                     1
+├── UsageError                  2  the command does not fit: an option, a missing terminal
+├── TaskError                      a task's YAML, all its mistakes at once
+├── ProjectError                   dbt refuses: the project, the profile, a model
+├── WarehouseError                 the warehouse, or a table in it, is not as it must be
+│   ├── WarehouseLocked            another process holds the DuckDB file
+│   ├── LeaseHeld                  another run may send and load now
+│   └── LeaseLost                  this run may not any more
+├── ProviderError                  the provider, whatever it said
+│   ├── KeyRefused                 401, 403
+│   ├── QuotaExhausted             no quota or no billing
+│   ├── RateLimited                429: it certainly did nothing, later it may
+│   ├── RequestRefused             any other 4xx: it certainly did nothing
+│   ├── NotThere                   404 for a thing of ours
+│   └── InDoubt                    no answer, or 5xx: it may have happened
+└── TaskStopped                    what the provider says of a batch needs a person
+"""
+
+from __future__ import annotations
+
+
+class LabelsError(Exception):
+    """Tell a person what is wrong and, in `hint`, what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(LabelsError):
+    """Report a command that can not be carried out as it was given."""
+
+    exit_code = 2
+
+
+class TaskError(LabelsError):
+    """Report every mistake in the project's tasks, one a line."""
+
+
+class ProjectError(LabelsError):
+    """Report that dbt refused to parse, compile or run something."""
+
+
+class WarehouseError(LabelsError):
+    """Report that the warehouse or a table in it is not as it must be."""
+
+
+class WarehouseLocked(WarehouseError):
+    """Report that another process holds the database file."""
+
+
+class LeaseHeld(WarehouseError):
+    """Report that another run holds the lease, and who."""
+
+
+class LeaseLost(WarehouseError):
+    """Report that this run's lease ended, so that it must not send any more."""
+
+
+class ProviderError(LabelsError):
+    """Report what the provider said."""
+
+
+class KeyRefused(ProviderError):
+    """Report a key that the provider does not accept for this."""
+
+
+class QuotaExhausted(ProviderError):
+    """Report that quota or billing stops every request."""
+
+
+class RateLimited(ProviderError):
+    """Report that the provider wants us to wait, `retry_after_seconds` if it says how long; nothing was done."""
+
+    def __init__(self, message: str, hint: str | None = None, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RequestRefused(ProviderError):
+    """Report a refusal that certainly had no effect."""
+
+
+class NotThere(ProviderError):
+    """Report a file or batch that this key can not see."""
+
+
+class InDoubt(ProviderError):
+    """Report a call without a definite answer: what it asked for may have happened."""
+
+
+class TaskStopped(LabelsError):
+    """Report what the provider said of a task's batch that only a person can mend."""

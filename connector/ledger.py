@@ -1,0 +1,125 @@
+"""The ledger's words: what is remembered of a batch, and what an answer can become.
+
+The states' ranks and what settles a text are decided in SQL, by the macros `batch_states` and `settled` of the dbt package.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from connector.task import Task
+
+
+class State(str, Enum):
+    """A batch's state: its event of highest rank."""
+
+    PLANNED = "planned"
+    UPLOADING = "uploading"
+    UPLOADED = "uploaded"
+    CREATING = "creating"
+    FENCING = "fencing"
+    RELEASED = "released"
+    SUBMITTED = "submitted"
+    ENDED = "ended"
+    LOADED = "loaded"
+    REFUSED = "refused"
+    LOST = "lost"
+
+
+UNRESOLVED = (
+    State.PLANNED,
+    State.UPLOADING,
+    State.UPLOADED,
+    State.CREATING,
+    State.FENCING,
+    State.SUBMITTED,
+    State.ENDED,
+)
+"""States in which a run has something to do."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who answers: the base URL and, where the provider says, organisation and project."""
+
+    base_url: str
+    organisation: str | None = None
+    project: str | None = None
+
+    def contradicts(self, other: Identity) -> bool:
+        """Tell whether the two can not be the same: another base URL, or an organisation or project both name unlike."""
+        pairs = ((self.organisation, other.organisation), (self.project, other.project))
+        return self.base_url != other.base_url or any(a and b and a != b for a, b in pairs)
+
+    def __str__(self) -> str:
+        named = [part for part in (self.organisation, self.project) if part]
+        return f"{self.base_url} ({', '.join(named)})" if named else self.base_url
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch as its events tell it. `task` is the task as it was asked, not as today's YAML has it."""
+
+    batch_key: str
+    state: State
+    task: Task
+    prompt_hash: str
+    provider: Identity
+    run_key: str
+    claims: int
+    input_bytes: int
+    input_file_id: str | None
+    file_created_at: int | None
+    witness_file_id: str | None
+    provider_batch_id: str | None
+    provider_status: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    completed: int
+    failed: int
+    planned_at: datetime
+    creating_at: datetime | None
+    ended_at: datetime | None
+    reason: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A text in a batch, with what came of its earlier attempts for this version since it was last opened.
+
+    `attempt` counts every send, `failures` those that used up an attempt, `truncations` those cut by the output limit,
+    `unavailable_in_row` the last ones in a row that the provider did not carry out.
+    """
+
+    custom_id: str
+    text_key: str
+    attempt: int
+    failures: int = 0
+    truncations: int = 0
+    unavailable_in_row: int = 0
+
+
+TOKEN_LIMIT = "token_limit_exceeded"
+"""The provider's code for a full queue of enqueued tokens; it comes as the failed validation of a whole batch."""
+
+_QUEUE_LIMIT = re.compile(r"Limit: ([\d,]+)")
+_LEAST_BYTES_PER_TOKEN = 3
+
+
+def fits_queue(batch: Batch) -> bool:
+    """Tell whether a batch refused for the queue's limit would fit an empty queue, by the limit that the message names.
+
+    Then others fill the queue, and only waiting helps. Without a limit in the message it is taken not to fit.
+    """
+    named = _QUEUE_LIMIT.search(batch.message or "")
+    return named is not None and batch.input_bytes // _LEAST_BYTES_PER_TOKEN <= int(named[1].replace(",", ""))
+
+
+def new_key() -> str:
+    """Return a key that nobody can guess: 20 hex digits, for a batch or a run."""
+    return secrets.token_hex(10)

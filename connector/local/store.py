@@ -1,0 +1,366 @@
+"""What the server remembers on disk: accounts, files, batches, answers not yet in a file, and every execution."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+
+UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
+
+SCHEMA = """
+create table if not exists accounts (account text primary key, project text not null);
+create table if not exists files (
+    seq integer primary key autoincrement, id text unique not null, account text not null, document text not null
+);
+create table if not exists batches (
+    seq integer primary key autoincrement, id text unique not null, account text not null, status text not null,
+    enqueued_tokens integer not null default 0, document text not null
+);
+create index if not exists batches_by_status on batches (status);
+create table if not exists answers (
+    batch_id text not null, line_number integer not null, is_error integer not null, copies integer not null,
+    shuffle integer not null, line blob not null, primary key (batch_id, line_number)
+) without rowid;
+create index if not exists answers_shuffled on answers (batch_id, is_error, shuffle);
+create table if not exists executions (
+    seq integer primary key autoincrement, account text not null, batch_id text, custom_id text,
+    content_sha256 text not null, model text not null, at integer not null
+);
+create table if not exists fault_hits (
+    fault text not null, content_sha256 text not null, hits integer not null, primary key (fault, content_sha256)
+) without rowid;
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hold one finished request: its line of the output or error file, and what is counted for it."""
+
+    line_number: int
+    custom_id: str
+    line: bytes
+    is_error: bool
+    copies: int = 1
+    executed: tuple[str, str] | None = None
+    """(SHA-256 of the text, model) where the engine did run."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    hit: tuple[str, str] | None = None
+    """(fault, SHA-256 of the text) where a fault changed the answer."""
+
+
+def new_id(prefix: str) -> str:
+    """Make an unguessable id with OpenAI's prefix."""
+    return prefix + secrets.token_hex(16)
+
+
+class Store:
+    """Keep the state in one sqlite file and file contents beside it.
+
+    Writes go through one connection under one lock. The database is in WAL mode with `synchronous=normal`: a commit
+    survives the death of the process (SIGKILL), though the last ones may not survive the death of the machine.
+    """
+
+    def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
+        self._files = directory / "files"
+        self._files.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._clock = clock
+        self._lock = threading.RLock()
+        path = directory / "state.sqlite"
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.executescript("pragma journal_mode=wal; pragma synchronous=normal; pragma temp_store=memory;")
+        self._db.executescript(SCHEMA)
+        self._remove_orphans()
+
+    def close(self) -> None:
+        """Close the database after whatever is being written."""
+        with self._lock:
+            self._db.close()
+
+    def now(self) -> int:
+        """Tell the time as the API does: whole seconds since 1970."""
+        return int(self._clock())
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Hold the lock and commit what the block writes, or nothing of it; inside another one, be part of that."""
+        with self._lock:
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("rollback")
+                raise
+            self._db.execute("commit")
+
+    def project_of(self, account: str) -> str:
+        """Give an account's project id, made once and kept."""
+        with self._lock:
+            self._db.execute("insert or ignore into accounts values (?, ?)", (account, new_id("proj_")))
+            row = self._db.execute("select project from accounts where account = ?", (account,)).fetchone()
+        return str(row[0])
+
+    # Files
+
+    def content_path(self, file_id: str) -> Path:
+        """Name the path of a file's content; ids come from `new_id`, never from a client."""
+        return self._files / file_id
+
+    def write_content(self, chunks: Iterable[bytes]) -> tuple[str, int]:
+        """Write a new file's content beside, fsync and rename it; return its id and size in bytes."""
+        file_id = new_id("file-")
+        partial = self._files / f"{file_id}.partial"
+        size = 0
+        with os.fdopen(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as handle:
+            for chunk in chunks:
+                size += handle.write(chunk)
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.rename(self.content_path(file_id))
+        return file_id, size
+
+    def add_file(
+        self, account: str, file_id: str, filename: str, purpose: str, size_bytes: int, expires_at: int | None = None
+    ) -> Document:
+        """Register a written file and return it as the API shows it."""
+        document: Document = {
+            "id": file_id,
+            "object": "file",
+            "bytes": size_bytes,
+            "created_at": self.now(),
+            "expires_at": expires_at,
+            "filename": filename,
+            "purpose": purpose,
+            "status": "processed",
+            "status_details": None,
+        }
+        with self._lock:
+            self._db.execute(
+                "insert into files (id, account, document) values (?, ?, ?)", (file_id, account, json.dumps(document))
+            )
+        return document
+
+    def file(self, account: str, file_id: str) -> Document | None:
+        """Find a file of an account; expired ones are gone."""
+        with self._lock:
+            row = self._db.execute(
+                "select document from files where id = ? and account = ?", (file_id, account)
+            ).fetchone()
+        if row is None:
+            return None
+        document: Document = json.loads(row[0])
+        if document["expires_at"] is not None and document["expires_at"] <= self.now():
+            self.remove_file(account, file_id)
+            return None
+        return document
+
+    def files(self, account: str) -> list[Document]:
+        """List an account's files, newest first."""
+        with self._lock:
+            rows = self._db.execute(
+                "select document from files where account = ? order by seq desc", (account,)
+            ).fetchall()
+        documents = [json.loads(row[0]) for row in rows]
+        return [d for d in documents if d["expires_at"] is None or d["expires_at"] > self.now()]
+
+    def remove_file(self, account: str, file_id: str) -> bool:
+        """Forget a file and unlink its content; a reader that has it open reads on."""
+        with self._lock:
+            removed = self._db.execute("delete from files where id = ? and account = ?", (file_id, account)).rowcount
+        if removed:
+            self.content_path(file_id).unlink(missing_ok=True)
+        return bool(removed)
+
+    # Batches
+
+    def add_batches(self, account: str, documents: Sequence[Document]) -> None:
+        """Remember new batches in this order, the last one being the newest."""
+        rows = [(d["id"], account, d["status"], json.dumps(d)) for d in documents]
+        with self.transaction():
+            self._db.executemany("insert into batches (id, account, status, document) values (?, ?, ?, ?)", rows)
+
+    def batch(self, batch_id: str, account: str | None = None) -> Document | None:
+        """Find a batch, of one account or (for the runner) of any."""
+        with self._lock:
+            row = self._db.execute(
+                "select document from batches where id = ? and account = coalesce(?, account)", (batch_id, account)
+            ).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def owner(self, batch_id: str) -> str:
+        """Tell the account of a batch."""
+        with self._lock:
+            return str(self._db.execute("select account from batches where id = ?", (batch_id,)).fetchone()[0])
+
+    def batches(self, account: str, after: str | None, limit: int, hidden: Iterable[str]) -> list[Document] | None:
+        """List batches, newest first, after the given one; None where that one is unknown."""
+        with self._lock:
+            below = 2**62
+            if after is not None:
+                row = self._db.execute(
+                    "select seq from batches where id = ? and account = ?", (after, account)
+                ).fetchone()
+                if row is None:
+                    return None
+                below = row[0]
+            skipped = list(hidden)
+            marks = ", ".join("?" * len(skipped))
+            rows = self._db.execute(
+                f"select document from batches where account = ? and seq < ? and id not in ({marks}) "
+                "order by seq desc limit ?",
+                (account, below, *skipped, limit),
+            ).fetchall()
+        return [json.loads(row[0]) for row in rows]
+
+    def change_batch(self, batch_id: str, change: Callable[[Document], None]) -> Document:
+        """Read, change and write a batch in one transaction, so a cancel and the runner can not lose each other."""
+        with self.transaction():
+            row = self._db.execute("select document from batches where id = ?", (batch_id,)).fetchone()
+            document: Document = json.loads(row[0])
+            change(document)
+            self._db.execute(
+                "update batches set document = ?, status = ? where id = ?",
+                (json.dumps(document), document["status"], batch_id),
+            )
+        return document
+
+    def unfinished_batches(self) -> list[str]:
+        """List the batches that a server has to go on with, oldest first."""
+        marks = ", ".join("?" * len(UNFINISHED))
+        with self._lock:
+            rows = self._db.execute(f"select id from batches where status in ({marks}) order by seq", UNFINISHED)
+            return [str(row[0]) for row in rows]
+
+    def enqueue_tokens(self, batch_id: str, model: str, tokens: int, limit: int | None) -> bool:
+        """Reserve a batch's tokens in its account's queue for a model, or return False where the queue is full."""
+        marks = ", ".join("?" * len(UNFINISHED))
+        with self.transaction():
+            taken = self._db.execute(
+                "select coalesce(sum(enqueued_tokens), 0) from batches where account = ? and id <> ? "
+                f"and json_extract(document, '$.model') = ? and status in ({marks})",
+                (self.owner(batch_id), batch_id, model, *UNFINISHED),
+            ).fetchone()[0]
+            if limit is not None and taken + tokens > limit:
+                return False
+            self._db.execute("update batches set enqueued_tokens = ? where id = ?", (tokens, batch_id))
+        return True
+
+    # Answers and executions
+
+    def save_answers(self, account: str, batch_id: str, answers: Sequence[Answer]) -> None:
+        """Store answers, their executions, fault hits and the batch's counts in one transaction."""
+        at = self.now()
+        executions = [(account, batch_id, a.custom_id, *a.executed, at) for a in answers if a.executed]
+
+        def count(document: Document) -> None:
+            counts, usage = document["request_counts"], document["usage"]
+            failed = sum(a.is_error for a in answers)
+            counts["failed"] += failed
+            counts["completed"] += len(answers) - failed
+            usage["input_tokens"] += sum(a.input_tokens for a in answers)
+            usage["output_tokens"] += sum(a.output_tokens for a in answers)
+            usage["total_tokens"] = usage["input_tokens"] + usage["output_tokens"]
+
+        # The line number in the low bits makes the random key unique, so paging over it loses no line.
+        rows = [
+            (batch_id, a.line_number, a.is_error, a.copies, secrets.randbits(40) << 20 | a.line_number, a.line)
+            for a in answers
+        ]
+        with self.transaction():
+            self._db.executemany("insert into answers values (?, ?, ?, ?, ?, ?)", rows)
+            self._record(executions)
+            self._count_hits([a.hit for a in answers if a.hit])
+            row = self._db.execute("select document from batches where id = ?", (batch_id,)).fetchone()
+            document: Document = json.loads(row[0])
+            count(document)
+            self._db.execute("update batches set document = ? where id = ?", (json.dumps(document), batch_id))
+
+    def record_execution(self, account: str, content_sha256: str, model: str) -> None:
+        """Record one synchronous execution."""
+        with self.transaction():
+            self._record([(account, None, None, content_sha256, model, self.now())])
+
+    def _record(self, rows: Sequence[tuple[object, ...]]) -> None:
+        self._db.executemany(
+            "insert into executions (account, batch_id, custom_id, content_sha256, model, at) "
+            "values (?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+
+    def _count_hits(self, hits: Sequence[tuple[str, str]]) -> None:
+        self._db.executemany("insert into fault_hits values (?, ?, 1) on conflict do update set hits = hits + 1", hits)
+
+    def fault_hits(self, fault: str, content_sha256: str) -> int:
+        """Count how often a fault has hit a text."""
+        with self._lock:
+            row = self._db.execute(
+                "select hits from fault_hits where fault = ? and content_sha256 = ?", (fault, content_sha256)
+            ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def answered_lines(self, batch_id: str) -> set[int]:
+        """List the line numbers of a batch that need no execution any more."""
+        with self._lock:
+            rows = self._db.execute("select line_number from answers where batch_id = ?", (batch_id,)).fetchall()
+        return {row[0] for row in rows}
+
+    def shuffled_lines(self, batch_id: str, *, errors: bool) -> Iterator[bytes]:
+        """Yield the lines of a batch's output or error file in random order, each as often as it is due."""
+        position = -1
+        while True:
+            with self._lock:
+                rows = self._db.execute(
+                    "select shuffle, copies, line from answers where batch_id = ? and is_error = ? and shuffle > ? "
+                    "order by shuffle limit 1000",
+                    (batch_id, errors, position),
+                ).fetchall()
+            for shuffle, copies, line in rows:
+                position = shuffle
+                for _ in range(copies):
+                    yield line + b"\n"
+            if not rows:
+                return
+
+    def forget_answers(self, batch_id: str) -> None:
+        """Drop the answers of a batch whose files are written and registered."""
+        with self.transaction():
+            self._db.execute("delete from answers where batch_id = ?", (batch_id,))
+
+    def executions(self, account: str) -> list[Document]:
+        """List every execution of an account, oldest first."""
+        names = ("batch_id", "custom_id", "content_sha256", "model", "at")
+        with self._lock:
+            rows = self._db.execute(
+                f"select {', '.join(names)} from executions where account = ? order by seq", (account,)
+            ).fetchall()
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def counts(self, account: str) -> dict[str, int]:
+        """Count an account's files, batches and executions."""
+        with self._lock:
+            return {
+                table: self._db.execute(f"select count(*) from {table} where account = ?", (account,)).fetchone()[0]
+                for table in ("files", "batches", "executions")
+            }
+
+    def _remove_orphans(self) -> None:
+        # A kill between writing a file and registering it leaves content that no id leads to.
+        known = {row[0] for row in self._db.execute("select id from files")}
+        for path in self._files.iterdir():
+            if path.name not in known:
+                path.unlink()

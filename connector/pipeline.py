@@ -1,0 +1,239 @@
+"""The whole program: build is stage, plan, run and downstream. Every step is safe to be killed at and to be done again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+from connector.collecting import poll
+from connector.errors import InDoubt, ProjectError, UsageError
+from connector.files import work_folder
+from connector.ledger import Batch, State, new_key
+from connector.plan import Plan, make_plan
+from connector.provider import Provider
+from connector.recovery import recover
+from connector.run import Progress, Run, Settings
+from connector.sending import Outbox, fill, make_room, send
+from connector.task import Task
+from connector.warehouse.project import Project
+from connector.warehouse.tables import Ledger
+from connector.warehouse.texts import count_changed_wording, count_texts
+
+_PATIENCE_ROUNDS = 10
+_LONGEST_WAIT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How a run speaks: lines for people, progress, and the question whether to go on with a plan."""
+
+    say: Callable[[str], None]
+    show: Callable[[list[Progress]], None]
+    confirm: Callable[[list[Plan]], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did; `in_flight` are the batches that the next run will find, `problems` what needs a person."""
+
+    submitted: list[str] = field(default_factory=list)
+    labelled: int = 0
+    rejected: int = 0
+    retried: int = 0
+    in_flight: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def build(
+    project: Project, tasks: Sequence[Task], connect: Callable[[], Provider], settings: Settings, voice: Voice
+) -> Summary:
+    """Run dbt up to the pending models, label what they list, and run dbt on everything that reads the labels."""
+    project.run_dbt("build", "--select", *(f"+{task.name}" for task in tasks))
+    summary = label(project, tasks, connect, settings, voice)
+    sources = [source for task in tasks if (source := project.source_of(task))]
+    project.run_dbt(
+        "build",
+        *("--select", *(f"{source}+" for source in sources), "package:dbt_labels"),
+        *("--exclude", *(task.name for task in tasks)),
+    )
+    return summary
+
+
+def stage(project: Project, tasks: Sequence[Task]) -> None:
+    """Build the pending models that are views, so that they say what today's YAML and comments say.
+
+    A pending model that is a table is the user's to schedule; what it lists too much is never sent.
+    """
+    views = [task.name for task in tasks if project.model(task).config.materialized == "view"]
+    if not views:
+        return
+    try:
+        project.run_dbt("run", "--select", *views, quiet=True)
+    except ProjectError as error:
+        selected = " ".join(f"+{name}" for name in views)
+        raise ProjectError(error.message, f"is it built? `dbt build --select {selected}`") from error
+
+
+def plan(project: Project, tasks: Sequence[Task], limit: int | None = None) -> list[Plan]:
+    """Return what a run would send for each task; needs no key and no network."""
+    plans = []
+    for task in tasks:
+        counts = count_texts(project, task)
+        changed = count_changed_wording(project, task)
+        plans.append(make_plan(task, **asdict(counts), changed_wording=changed, limit=limit))
+    return plans
+
+
+def label(
+    project: Project, tasks: Sequence[Task], connect: Callable[[], Provider], settings: Settings, voice: Voice
+) -> Summary:
+    """Show the plan, have it confirmed, and run; where nothing is pending or in flight, no request is made at all."""
+    stage(project, tasks)
+    plans = plan(project, tasks, settings.limit)
+    voice.confirm(plans)
+    if not any(plan.has_work for plan in plans) and not Ledger(project, "").batches(tasks):
+        return Summary()
+    provider = connect()
+    try:
+        return run(project, tasks, provider, settings, voice)
+    finally:
+        provider.close()
+
+
+def run(project: Project, tasks: Sequence[Task], provider: Provider, settings: Settings, voice: Voice) -> Summary:
+    """Send what is pending and load what is answered, until every text that was pending at the start has an outcome.
+
+    With `once`: one round.
+    """
+    with _started(project, tasks, provider, settings, voice) as started:
+        outboxes = [Outbox(task) for task in tasks]
+        for _ in _rounds(started):
+            _advance(started)
+            for outbox in outboxes:
+                _send(started, outbox)
+            if not _unresolved(started) and all(outbox.is_done(started) for outbox in outboxes):
+                break
+        return _summary(started)
+
+
+def cancel(project: Project, tasks: Sequence[Task], provider: Provider, settings: Settings, voice: Voice) -> Summary:
+    """Stop the batches in flight, load what they did by then, and send nothing."""
+    with _started(project, tasks, provider, settings, voice) as started:
+        asked: set[str] = set()
+        for _ in _rounds(started):
+            for batch in started.ledger.batches(tasks, [State.SUBMITTED]):
+                if batch.batch_key not in asked and not started.identity.contradicts(batch.provider):
+                    assert batch.provider_batch_id is not None
+                    provider.cancel(batch.provider_batch_id)
+                    asked.add(batch.batch_key)
+                    voice.say(f"batch {batch.batch_key} is asked to stop")
+            _advance(started)
+            if not _unresolved(started):
+                break
+        return _summary(started)
+
+
+@contextmanager
+def _started(
+    project: Project, tasks: Sequence[Task], provider: Provider, settings: Settings, voice: Voice
+) -> Iterator[Run]:
+    run_key = new_key()
+    identity = provider.identify()
+    ledger = Ledger(project, run_key)
+    with ledger.leased(tasks), work_folder(project.folder, run_key) as folder:
+        yield Run(
+            project=project,
+            tasks=list(tasks),
+            ledger=ledger,
+            provider=provider,
+            identity=identity,
+            settings=settings,
+            folder=folder,
+            say=voice.say,
+            show=voice.show,
+        )
+
+
+def _rounds(run: Run) -> Iterator[None]:
+    """Give rounds with a wait and a renewed lease between them; raise the doubt that does not end."""
+    doubtful = 0
+    while True:
+        run.doubt, run.wait_seconds = None, run.settings.poll_seconds
+        yield
+        doubtful = doubtful + 1 if run.doubt else 0
+        if run.doubt and (run.settings.once or doubtful >= _PATIENCE_ROUNDS):
+            raise run.doubt
+        if run.settings.once:
+            return
+        run.show(list(run.progress.values()))
+        time.sleep(min(run.wait_seconds, _LONGEST_WAIT_SECONDS))
+        run.ledger.renew(run.tasks)
+
+
+def _advance(run: Run) -> None:
+    """Take every unresolved batch as far as it goes now: recover it, look at it, load it."""
+    for batch in run.ledger.batches(run.tasks):
+        if run.identity.contradicts(batch.provider):
+            run.stuck[batch.batch_key] = f"it was sent to {batch.provider}; this is {run.identity}, which proves nothing"
+            continue
+        try:
+            if batch.state in (State.SUBMITTED, State.ENDED):
+                poll(run, batch)
+            else:
+                recover(run, batch)
+        except InDoubt as error:
+            run.doubt = error
+            run.say(f"batch {batch.batch_key}: {error.message}")
+
+
+def _send(run: Run, outbox: Outbox) -> None:
+    if outbox.task.table in run.stopped:
+        return
+    make_room(run, outbox)
+    fill(run, outbox)
+    if outbox.shards is not None and not outbox.is_checked:
+        run.provider.check_model(outbox.task.model)
+        _check_origin(run, outbox)
+        outbox.is_checked = True
+    send(run, outbox)
+
+
+def _check_origin(run: Run, outbox: Outbox) -> None:
+    """Raise `UsageError` where going on would pay again for a moved table, or mix labels of two providers, unconfirmed."""
+    task = outbox.task
+    others = run.ledger.labels_of_others(task, run.identity)
+    if others and "other-provider" not in run.settings.confirmed:
+        made = ", ".join(f"{texts} by {provider}" for provider, texts in others.items())
+        raise UsageError(
+            f"`{task.table}` has labels of version {task.version} made by another provider: {made};"
+            f" going on sends {outbox.waiting} more texts to {run.identity} and mixes the two",
+            "raise `version` to label everything by this one, or go on with `--confirm other-provider`",
+        )
+    earlier = run.ledger.earlier_tables(task, [other.table for other in run.project.tasks])
+    if earlier and not others and "moved-table" not in run.settings.confirmed:
+        had = ", ".join(f"{texts} in `{table}`" for table, texts in earlier.items())
+        raise UsageError(
+            f"task `{task.name}` had labels in another table ({had}); `{task.table}` does not know them,"
+            f" and going on sends {outbox.waiting} texts",
+            "move the rows to the new table first, or pay for them again with `--confirm moved-table`",
+        )
+
+
+def _unresolved(run: Run) -> list[Batch]:
+    return [batch for batch in run.ledger.batches(run.tasks) if batch.batch_key not in run.stuck]
+
+
+def _summary(run: Run) -> Summary:
+    return Summary(
+        submitted=run.submitted,
+        labelled=run.labelled,
+        rejected=run.rejected,
+        retried=run.retried,
+        in_flight=[batch.batch_key for batch in run.ledger.batches(run.tasks)],
+        problems=[
+            *(f"task with table `{table}` stopped: {why}" for table, why in run.stopped.items()),
+            *(f"batch {key} is left as it is: {why}" for key, why in run.stuck.items()),
+        ],
+    )

@@ -1,0 +1,255 @@
+"""The provider: the Files and Batches endpoints through the openai client, with every error in our own words.
+
+What may have happened is told apart from what certainly did not: an answer 4xx had no effect (`RequestRefused` and its
+siblings); no answer, 408, 409 or 5xx proves nothing (`InDoubt`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import openai
+
+from connector.errors import InDoubt, KeyRefused, NotThere, ProviderError, QuotaExhausted, RateLimited, RequestRefused
+from connector.files import open_private
+from connector.ledger import Identity
+from connector.request import ENDPOINT
+
+BATCH_TAG = "dbt_labels_batch"
+# What `dbt-labels serve` calls itself: its address changes from start to start, its project does not.
+LOCAL_ORGANISATION = "dbt-labels-serve"
+LOCAL_URL = "local"
+TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
+_QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+# The transport of the installed openai client: httpx up to 2.x, httpx2 from 3.x on.
+_transport = importlib.import_module("httpx2" if int(openai.__version__.partition(".")[0]) >= 3 else "httpx")
+_TransportError: type[Exception] = _transport.HTTPError
+_READ_RETRIES = 4
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file at the provider. `created_at` is Unix seconds by the provider's clock, `bytes` None where it is not said."""
+
+    id: str
+    created_at: int
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class RemoteBatch:
+    """A batch as the provider tells it now."""
+
+    id: str
+    status: str
+    input_file_id: str
+    output_file_id: str | None
+    error_file_id: str | None
+    total: int
+    completed: int
+    failed: int
+    errors: tuple[tuple[str, str], ...]
+
+    @property
+    def is_terminal(self) -> bool:
+        """Tell whether nothing will change any more but the files' ids."""
+        return self.status in TERMINAL
+
+
+class Provider:
+    """One account at one provider; safe to make without a key being checked, nothing is sent before a call."""
+
+    def __init__(self, api_key: str, base_url: str | None, timeout_seconds: float = 600.0) -> None:
+        self._client = openai.OpenAI(
+            api_key=api_key, base_url=base_url, max_retries=_READ_RETRIES, timeout=timeout_seconds
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def identify(self) -> Identity:
+        """Return who answers; one cheap call, which also proves the key."""
+        with self._words("list batches"):
+            headers = self._client.batches.with_raw_response.list(limit=1).headers
+        organisation, project = headers.get("openai-organization"), headers.get("openai-project")
+        local = organisation == LOCAL_ORGANISATION
+        base_url = LOCAL_URL if local else str(self._client.base_url).rstrip("/")
+        return Identity(base_url, organisation or None, project or None)
+
+    def check_model(self, model: str) -> None:
+        """Raise `ProviderError` where the provider says that it does not know the model.
+
+        A provider without this endpoint (Azure's deployments, some compatible services) says nothing; then the batch's
+        validation decides, which costs nothing either.
+        """
+        try:
+            self._client.models.retrieve(model)
+        except openai.NotFoundError as error:
+            if error.code == "model_not_found":
+                raise ProviderError(
+                    f"the provider does not know the model `{model}`", "change `model` in the task's YAML"
+                ) from error
+        except openai.APIError as error:
+            raise self._translated(error, "look up the model") from error
+
+    def upload(self, path: Path, name: str) -> RemoteFile:
+        """Upload a batch's input file. Safe to repeat: a file alone costs nothing and nothing comes of it."""
+        with self._words("upload the file"), path.open("rb") as handle:
+            made = self._client.files.create(file=(name, handle), purpose="batch")
+        return RemoteFile(made.id, made.created_at, made.bytes)
+
+    def upload_witness(self, batch_key: str) -> str:
+        """Upload a file without any text, whose sight later proves that a key belongs to the same account."""
+        with self._words("upload the witness file"):
+            made = self._client.files.create(file=(f"dbt-labels-fence-{batch_key}.jsonl", b"{}\n"), purpose="batch")
+        return made.id
+
+    def create(self, file_id: str, batch_key: str, timeout_seconds: float) -> RemoteBatch:
+        """Create the batch: once, without retries, because the endpoint takes no idempotency key."""
+        client = self._client.with_options(max_retries=0, timeout=timeout_seconds)
+        with self._words("create the batch"):
+            made = client.batches.create(
+                input_file_id=file_id,
+                endpoint=ENDPOINT,
+                completion_window="24h",
+                metadata={BATCH_TAG: batch_key},
+            )
+        return _remote_batch(made)
+
+    def find(self, batch_key: str, file_id: str, since: int) -> RemoteBatch | None:
+        """Look through all pages of batches, newest first, back to `since` (provider's Unix seconds).
+
+        Metadata or the input file tell which is ours: some services drop the one, none the other.
+        """
+        with self._words("list batches"):
+            for batch in self._client.batches.list(limit=100):
+                if batch.input_file_id == file_id or (batch.metadata or {}).get(BATCH_TAG) == batch_key:
+                    return _remote_batch(batch)
+                if batch.created_at < since:
+                    return None
+        return None
+
+    def retrieve(self, batch_id: str) -> RemoteBatch:
+        """Return the batch as it is now."""
+        with self._words("look at the batch"):
+            return _remote_batch(self._client.batches.retrieve(batch_id))
+
+    def cancel(self, batch_id: str) -> RemoteBatch:
+        """Ask the provider to stop the batch; what is done by then will be in its output."""
+        with self._words("cancel the batch"):
+            return _remote_batch(self._client.batches.cancel(batch_id))
+
+    def see_file(self, file_id: str) -> RemoteFile:
+        """Return a file's description, or raise `NotThere` or `KeyRefused`, which prove nothing about the file."""
+        with self._words("look at the file"):
+            found = self._client.files.retrieve(file_id)
+        return RemoteFile(found.id, found.created_at, found.bytes)
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file; one that is gone already is fine."""
+        try:
+            with self._words("delete the file"):
+                self._client.files.delete(file_id)
+        except NotThere:
+            pass
+
+    def download(self, file_id: str, path: Path) -> int:
+        """Stream a file's content to a private file and return its bytes; a cut download raises `InDoubt`."""
+        written = 0
+        with self._words("download the file"), open_private(path) as descriptor:
+            with self._client.files.with_streaming_response.content(file_id) as response:
+                for chunk in response.iter_bytes(_CHUNK_BYTES):
+                    view = memoryview(chunk)
+                    while view:
+                        done = os.write(descriptor, view)
+                        written += done
+                        view = view[done:]
+        return written
+
+    def now(self) -> int:
+        """Return the provider's Unix seconds, from the date of a cheap answer."""
+        with self._words("list batches"):
+            headers = self._client.batches.with_raw_response.list(limit=1).headers
+        return int(parsedate_to_datetime(headers["date"]).timestamp())
+
+    @contextmanager
+    def _words(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except openai.APIError as error:
+            raise self._translated(error, action) from error
+        except _TransportError as error:
+            raise InDoubt(f"could not {action}: the connection broke: {_first_line(error)}") from error
+
+    def _translated(self, error: openai.APIError, action: str) -> ProviderError:
+        base_url = self._client.base_url
+        if not isinstance(error, openai.APIStatusError):
+            return InDoubt(
+                f"could not {action}: no answer from {base_url}: {_first_line(error.__cause__ or error)}",
+                "check OPENAI_BASE_URL and the network; it is safe to run again",
+            )
+        said = f"could not {action}: {base_url} answered {error.status_code}: {_said(error)}"
+        if error.code in _QUOTA_CODES:
+            return QuotaExhausted(said, "check plan and billing at the provider; it is safe to run again")
+        if error.status_code in (401, 403):
+            return KeyRefused(said, "check OPENAI_API_KEY, and that the key may use files and batches")
+        if error.status_code == 404:
+            return NotThere(said)
+        if error.status_code in (408, 409) or error.status_code >= 500:
+            return InDoubt(said, "it is safe to run again")
+        if error.status_code == 429:
+            return RateLimited(said, "it is safe to run again", retry_after_seconds=_retry_after(error))
+        return RequestRefused(said)
+
+
+def connect(api_key: str | None, base_url: str | None) -> Provider:
+    """Return the provider of `OPENAI_API_KEY` and `OPENAI_BASE_URL`; raise `ProviderError` without a key."""
+    if not api_key:
+        raise KeyRefused(
+            "OPENAI_API_KEY is not set", "export OPENAI_API_KEY=..., or add --local to try it without a key"
+        )
+    return Provider(api_key, base_url or None)
+
+
+def _remote_batch(batch: Any) -> RemoteBatch:
+    counts = batch.request_counts
+    errors = (batch.errors.data if batch.errors else None) or []
+    return RemoteBatch(
+        id=batch.id,
+        status=batch.status,
+        input_file_id=batch.input_file_id,
+        # null and "" both mean that there is none, or not yet
+        output_file_id=batch.output_file_id or None,
+        error_file_id=batch.error_file_id or None,
+        total=counts.total if counts else 0,
+        completed=counts.completed if counts else 0,
+        failed=counts.failed if counts else 0,
+        errors=tuple((error.code or "unknown", error.message or "") for error in errors),
+    )
+
+
+def _retry_after(error: openai.APIStatusError) -> float | None:
+    value = error.response.headers.get("retry-after")
+    try:
+        return float(value) if value else None
+    except ValueError:
+        return None
+
+
+def _said(error: openai.APIStatusError) -> str:
+    body = error.body
+    message = body.get("message") if isinstance(body, dict) else None
+    return str(message or error.message)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

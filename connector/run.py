@@ -1,0 +1,78 @@
+"""A run: what its steps work with, and what they leave to say at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from connector.errors import InDoubt, RateLimited
+from connector.ledger import Identity
+from connector.provider import Provider
+from connector.task import Task
+from connector.warehouse.project import Project
+from connector.warehouse.tables import Ledger
+
+DEFAULT_POLL_SECONDS = 30.0
+DEFAULT_GRACE_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run behaves. `grace_seconds` is how long the provider is given to show what it may have done."""
+
+    poll_seconds: float = DEFAULT_POLL_SECONDS
+    grace_seconds: float = DEFAULT_GRACE_SECONDS
+    once: bool = False
+    limit: int | None = None
+    confirmed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is, by the provider's count."""
+
+    batch_key: str
+    task: str
+    status: str
+    done: int
+    total: int
+
+
+def _silent(_: object) -> None:
+    return None
+
+
+@dataclass
+class Run:
+    """One run's ledger, provider and settings, with what it has done so far.
+
+    `touched` are the batches it sent or collected: their texts are its to finish. `stopped` has the reason for each task
+    that must not send any more, `stuck` the batches that nothing can be said of, with why.
+    """
+
+    project: Project
+    tasks: list[Task]
+    ledger: Ledger
+    provider: Provider
+    identity: Identity
+    settings: Settings
+    folder: Path
+    say: Callable[[str], None] = _silent
+    show: Callable[[list[Progress]], None] = _silent
+    touched: set[str] = field(default_factory=set)
+    submitted: list[str] = field(default_factory=list)
+    stopped: dict[str, str] = field(default_factory=dict)
+    stuck: dict[str, str] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    labelled: int = 0
+    rejected: int = 0
+    retried: int = 0
+    doubt: InDoubt | RateLimited | None = None
+    wait_seconds: float = 0.0
+
+    def stop(self, task: Task, why: str) -> None:
+        """Keep a task from sending any more in this run, and say why at its end."""
+        if task.table not in self.stopped:
+            self.stopped[task.table] = why
+            self.say(f"task `{task.name}` stops: {why}")

@@ -1,0 +1,84 @@
+"""DuckDB's raw handle: Arrow in and out, the one writer's lock on its file, and letting go of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from connector.errors import WarehouseError, WarehouseLocked
+
+_ARROW_ROWS = 10_000
+_LOCK_HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<process>\d+)\)")
+
+
+def check_credentials(credentials: Any) -> None:
+    """Raise `WarehouseError` where the database would not outlive the process."""
+    if credentials.path == ":memory:":
+        raise WarehouseError(
+            "the profile's DuckDB database is in memory: labels that were paid for would be lost with the process",
+            "give the profile's output a `path`",
+        )
+
+
+def translate_open(error: Exception) -> WarehouseError:
+    """Return the error of opening the database in our words, with the process that holds the file."""
+    text = str(error).splitlines()[0]
+    if "lock" not in text.lower():
+        return WarehouseError(f"the DuckDB database could not be opened: {text}")
+    holder = _LOCK_HOLDER.search(text)
+    by = f"process {holder['process']} ({holder['program']})" if holder else "another process"
+    return WarehouseLocked(
+        f"the DuckDB database is locked by {by}", "close it, or wait until it is done, and run again"
+    )
+
+
+def release(connections: Any) -> None:
+    """Close the database of dbt's connection manager, which keeps it open: others get their turn while we wait."""
+    environment = connections._ENV
+    if environment is not None:
+        environment.close()
+
+
+class Handle:
+    """One open connection of dbt's, used directly."""
+
+    errors = (duckdb.Error,)
+
+    def __init__(self, wrapped: Any) -> None:
+        self._connection: duckdb.DuckDBPyConnection = wrapped.cursor()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run a statement; parameters are `?`."""
+        self._connection.execute(sql, list(parameters) or None)
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Return a small result whole."""
+        cursor = self._connection.execute(sql, list(parameters) or None)
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def stream(self, sql: str) -> pa.RecordBatchReader:
+        """Return a large result as record batches, read as they are taken."""
+        return self._connection.sql(sql).to_arrow_reader(_ARROW_ROWS)
+
+    def append(self, relation: str, rows: pa.Table, unless: str | None = None) -> None:
+        """Append rows by column name; `unless` is a condition over `present` and `rows` that leaves out what is there."""
+        columns = ", ".join(f'"{name}"' for name in rows.column_names)
+        condition = f" where not exists (select 1 from {relation} as present where {unless})" if unless else ""
+        self._connection.register("dbt_labels_rows", rows)
+        try:
+            self._connection.execute(
+                f"insert into {relation} ({columns}) select {columns} from dbt_labels_rows as rows{condition}"
+            )
+        finally:
+            self._connection.unregister("dbt_labels_rows")
+
+    def insert(self, relation: str, row: Mapping[str, Any]) -> None:
+        """Append one row."""
+        columns = ", ".join(f'"{name}"' for name in row)
+        marks = ", ".join("?" for _ in row)
+        self.execute(f"insert into {relation} ({columns}) values ({marks})", list(row.values()))

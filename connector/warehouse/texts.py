@@ -1,0 +1,194 @@
+"""The texts in the warehouse: which may be sent, how a task stands, and the spool on disk that a run sends from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from connector.errors import WarehouseError
+from connector.files import open_private
+from connector.request import prompt_hash
+from connector.shard import Pending
+from connector.task import AnyOf, Boolean, OneOf, Task
+from connector.warehouse.project import Project, Session
+from connector.warehouse.tables import check_tables
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How a task stands, in distinct texts; `comments` and `texts` count what the pending model selects from."""
+
+    pending: dict[str, int]
+    pending_bytes: int
+    labelled: int
+    rejected: int
+    in_flight: int
+    comments: int | None
+    texts: int | None
+
+
+def spool_texts(
+    project: Project, task: Task, path: Path, limit: int | None = None, of_batches: Sequence[str] | None = None
+) -> int:
+    """Write the texts that may be sent to a private file, read once and in bounded memory; return how many.
+
+    `limit` caps them, `of_batches` narrows to texts that one of these batches claims. Raises `WarehouseError`.
+    """
+    with project.connect() as session:
+        _check_pending(session, project, task)
+        query = _sendable(session, project, task, of_batches)
+        reader = session.handle.stream(query + (f"\nlimit {limit}" if limit is not None else ""))
+        written = 0
+        with open_private(path) as descriptor, os.fdopen(os.dup(descriptor), "wb") as sink:
+            with pa.ipc.new_file(sink, reader.schema) as writer:
+                for batch in reader:
+                    writer.write_batch(batch)
+                    written += batch.num_rows
+    return written
+
+
+def read_spool(path: Path) -> Iterator[Pending]:
+    """Give the spooled texts, a batch of rows in memory at a time."""
+    with pa.memory_map(str(path)) as source:
+        reader = pa.ipc.open_file(source)
+        for place in range(reader.num_record_batches):
+            columns = reader.get_batch(place).to_pydict()
+            yield from map(
+                Pending, columns["text_key"], columns["text"], columns["attempt"], columns["truncations"]
+            )
+
+
+def count_texts(project: Project, task: Task) -> Counts:
+    """Return how the task stands now; raises `WarehouseError` where a table or the pending model is not fit."""
+    with project.connect() as session:
+        check_tables(session, [task])
+        _check_pending(session, project, task)
+        pending = session.handle.rows(
+            "select why, count(*) as texts, sum(octet_length(encode(text))) as bytes"
+            f" from ({_sendable(session, project, task)}) as sendable group by why order by why"
+        )
+        settled = session.handle.rows(
+            "select settled, count(*) as texts from ("
+            "select min(case why when 'labelled' then 1 when 'rejected' then 2 else 3 end) as settled"
+            f" from ({_settled(session, task)}) as settled group by text_key) as ranked group by settled"
+        )
+        comments, texts = _comments(session, project, task)
+    by_rank = {int(row["settled"]): int(row["texts"]) for row in settled}
+    return Counts(
+        pending={row["why"]: int(row["texts"]) for row in pending},
+        pending_bytes=sum(int(row["bytes"] or 0) for row in pending),
+        labelled=by_rank.get(1, 0),
+        rejected=by_rank.get(2, 0),
+        in_flight=by_rank.get(3, 0),
+        comments=comments,
+        texts=texts,
+    )
+
+
+def count_changed_wording(project: Project, task: Task) -> int:
+    """Return how many labels of the task's version were asked with another wording, model or fields than today's."""
+    with project.connect() as session:
+        rows = session.handle.rows(
+            f"select count(distinct text_key) as texts from {session.relation(task.table)}"
+            " where version = ? and outcome = 'labelled' and prompt_hash <> ?",
+            [task.version, prompt_hash(task)],
+        )
+    return int(rows[0]["texts"])
+
+
+def count_labels(project: Project, task: Task) -> dict[str, dict[str, int]]:
+    """Return, per field with values, how many texts have each of them under the task's version."""
+    found: dict[str, dict[str, int]] = {}
+    with project.connect() as session:
+        labels = session.relation(task.table)
+        mine = f"(select * from {labels} where version = {task.version} and outcome = 'labelled')"
+        for field in task.fields:
+            if isinstance(field, AnyOf):
+                values = session.macro("unnest_labels", labels=f"{mine} as labels", field=field.name, keys=["text_key"])
+                source = f"select value from ({values}) as unnested"
+            elif isinstance(field, (OneOf, Boolean)):
+                source = f"select cast({session.quote(field.name)} as varchar) as value from {mine} as labels"
+            else:
+                continue
+            rows = session.handle.rows(
+                f"select value, count(*) as texts from ({source}) as labelled group by value order by texts desc, value"
+            )
+            found[field.name] = {str(row["value"]): int(row["texts"]) for row in rows}
+    return found
+
+
+def _ledger_relations(session: Session, task: Task) -> dict[str, Any]:
+    return {
+        "table": task.table,
+        "version": task.version,
+        "labels": session.relation(task.table),
+        "claims": session.relation("label_claims"),
+        "events": session.relation("label_events"),
+    }
+
+
+def _sendable(session: Session, project: Project, task: Task, of_batches: Sequence[str] | None = None) -> str:
+    return str(
+        session.macro(
+            "sendable",
+            pending=project.model(task).relation_name,
+            text=task.text,
+            of_batches=of_batches,
+            **_ledger_relations(session, task),
+        )
+    )
+
+
+def _settled(session: Session, task: Task) -> str:
+    read_from = session.macro("read_from_relation", table=task.table)
+    return str(session.macro("settled", read_from=read_from or None, **_ledger_relations(session, task)))
+
+
+def _check_pending(session: Session, project: Project, task: Task) -> None:
+    relation = project.model(task).relation_name or ""
+    columns = session.columns(relation)
+    if not columns:
+        raise WarehouseError(
+            f"model `{task.name}` is not built: there is no {relation}", f"run `dbt build --select +{task.name}`"
+        )
+    lacking = [name for name in ("text_key", task.text) if name.lower() not in columns]
+    if lacking:
+        names = ", ".join(f"`{name}`" for name in lacking)
+        raise WarehouseError(
+            f"model `{task.name}` has no column {names}; it has {', '.join(f'`{name}`' for name in columns)}",
+            "`text` in the task's YAML names the text's column, `dbt_labels.text_key` makes the key",
+        )
+    text, key = session.quote(task.text), session.quote("text_key")
+    rows = session.handle.rows(
+        f"select count(*) as rows, count({key}) as keys, count(distinct {key}) as texts, count({text}) as filled"
+        f" from {relation}"
+    )
+    found = rows[0]
+    mistakes = []
+    if found["keys"] < found["rows"]:
+        mistakes.append(f"{found['rows'] - found['keys']} rows with a null `text_key`")
+    if found["texts"] < found["keys"]:
+        mistakes.append(f"{found['keys'] - found['texts']} rows whose `text_key` appears before")
+    if found["filled"] < found["rows"]:
+        mistakes.append(f"{found['rows'] - found['filled']} rows with a null `{task.text}`")
+    if mistakes:
+        raise WarehouseError(
+            f"model `{task.name}` must have one row per text, but has {', '.join(mistakes)}",
+            "use `dbt_labels.pending`, which groups by the key and leaves blank texts out",
+        )
+
+
+def _comments(session: Session, project: Project, task: Task) -> tuple[int | None, int | None]:
+    """Return rows and distinct texts of the one relation with keys that the pending model selects from, if there is one."""
+    for node in project.parents(task):
+        if node.relation_name and "text_key" in session.columns(node.relation_name):
+            rows = session.handle.rows(
+                f"select count(*) as comments, count(distinct text_key) as texts from {node.relation_name}"
+            )
+            return int(rows[0]["comments"]), int(rows[0]["texts"])
+    return None, None

@@ -1,0 +1,1 @@
+{{ dbt_labels.current_labels(source("labels", "comment_labels"), task="comments_to_label") }}
