@@ -60,7 +60,7 @@ def collect(run: Run, batch: Batch, remote: RemoteBatch) -> None:
         return
     outcomes, stop = judge_batch(batch.task, claims, answers)
     run.ledger.load(batch, outcomes)
-    run.touched.add(batch.batch_key)
+    run.freed.add(batch.batch_key)
     run.progress.pop(batch.batch_key, None)
     became = [outcome.outcome for outcome in outcomes]
     labelled, rejected, retried = (became.count(word) for word in ("labelled", "rejected", "failed"))
@@ -83,7 +83,7 @@ def _refuse(run: Run, batch: Batch, remote: RemoteBatch) -> None:
         reason=code,
         message=message,
     )
-    run.touched.add(batch.batch_key)
+    run.freed.add(batch.batch_key)
     run.progress.pop(batch.batch_key, None)
     if code == TOKEN_LIMIT and alone and not _others_wait(run, batch):
         claim = run.ledger.claims_of(batch)[0]

@@ -21,7 +21,7 @@ def recover(run: Run, batch: Batch) -> RemoteBatch | None:
     """Find the batch at the provider, or release it, or leave it for a later round; return it where it was found."""
     if batch.state in (State.PLANNED, State.UPLOADING):
         run.ledger.record(batch.batch_key, State.RELEASED, batch.task, reason="never_created")
-        run.touched.add(batch.batch_key)
+        run.freed.add(batch.batch_key)
         run.say(f"batch {batch.batch_key} was never created; its {batch.claims} texts are free again")
         return None
     found = _look(run, batch)
@@ -51,7 +51,6 @@ def _look(run: Run, batch: Batch) -> RemoteBatch | None:
 def _adopt(run: Run, batch: Batch, found: RemoteBatch) -> RemoteBatch:
     # written without the lease as well: that the batch exists is true whoever holds it
     run.ledger.record(batch.batch_key, State.SUBMITTED, batch.task, leased=False, provider_batch_id=found.id)
-    run.touched.add(batch.batch_key)
     run.say(f"batch {batch.batch_key} was found at the provider as {found.id}")
     return found
 
@@ -91,7 +90,7 @@ def _fence(run: Run, batch: Batch, witness: str) -> RemoteBatch | None:
     if found is not None:
         return _adopt(run, batch, found)
     run.ledger.record(batch.batch_key, State.RELEASED, batch.task, reason="not_found")
-    run.touched.add(batch.batch_key)
+    run.freed.add(batch.batch_key)
     run.provider.delete_file(witness)
     run.say(f"batch {batch.batch_key} never came to be; its {batch.claims} texts are free again")
     return None

@@ -47,8 +47,9 @@ def _silent(_: object) -> None:
 class Run:
     """One run's ledger, provider and settings, with what it has done so far.
 
-    `touched` are the batches it sent or collected: their texts are its to finish. `stopped` has the reason for each task
-    that must not send any more, `stuck` the batches that nothing can be said of, with why.
+    `freed` are the batches whose texts it saw become free (loaded, refused, released): those without an outcome are sent
+    again. `stopped` has the reason for each task that must not send any more, `stuck` the batches that nothing can be said
+    of, with why. `doubt` and `wait_seconds` are of the round: what was not answered, and how long to wait.
     """
 
     project: Project
@@ -60,7 +61,7 @@ class Run:
     folder: Path
     say: Callable[[str], None] = _silent
     show: Callable[[list[Progress]], None] = _silent
-    touched: set[str] = field(default_factory=set)
+    freed: set[str] = field(default_factory=set)
     submitted: list[str] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
     stuck: dict[str, str] = field(default_factory=dict)

@@ -25,7 +25,7 @@ class Outbox:
     task: Task
     began: bool = False
     shards: Iterator[Shard | TooLarge] | None = None
-    max_requests: int = MAX_REQUESTS
+    max_requests: int = field(default_factory=lambda: MAX_REQUESTS)
     waits_for_room: bool = False
     sent_from: set[str] = field(default_factory=set)
     waiting: int = 0
@@ -33,19 +33,19 @@ class Outbox:
 
     def is_done(self, run: Run) -> bool:
         """Tell whether nothing is left to send, nor can become free again by what has happened so far."""
-        nothing_left = self.began and self.shards is None and run.touched <= self.sent_from
+        nothing_left = self.began and self.shards is None and run.freed <= self.sent_from
         return nothing_left or self.task.table in run.stopped
 
 
 def fill(run: Run, outbox: Outbox) -> None:
     """Read the texts to send: once all that are pending, later those of this run's batches that became free again."""
-    if outbox.shards is not None or (outbox.began and run.touched <= outbox.sent_from):
+    if outbox.shards is not None or (outbox.began and run.freed <= outbox.sent_from):
         return
-    of_batches = sorted(run.touched) if outbox.began else None
+    of_batches = sorted(run.freed) if outbox.began else None
     path = run.folder / f"{outbox.task.table}.arrow"
     spooled = spool_texts(run.project, outbox.task, path, run.settings.limit if not outbox.began else None, of_batches)
     outbox.began, outbox.waiting = True, spooled
-    outbox.sent_from = set(run.touched)
+    outbox.sent_from = set(run.freed)
     if spooled:
         template = make_template(outbox.task)
         outbox.shards = write_shards(read_spool(path), template, run.folder, lambda: outbox.max_requests)
@@ -72,12 +72,12 @@ def send_shard(run: Run, task: Task, shard: Shard) -> bool:
     """
     ledger, key = run.ledger, shard.batch_key
     ledger.claim(shard, task, run.identity)
-    run.touched.add(key)
     ledger.record(key, State.UPLOADING, task)
     try:
         file = run.provider.upload(shard.path, f"dbt-labels-{key}.jsonl")
     except ProviderError as error:
         ledger.record(key, State.RELEASED, task, reason="upload_failed", message=error.message)
+        run.freed.add(key)
         return _wait_or_raise(run, error)
     finally:
         shard.path.unlink()
@@ -90,6 +90,7 @@ def send_shard(run: Run, task: Task, shard: Shard) -> bool:
         return False
     except ProviderError as error:
         ledger.record(key, State.RELEASED, task, reason="create_refused", message=error.message)
+        run.freed.add(key)
         run.provider.delete_file(file.id)
         return _wait_or_raise(run, error)
     # written without the lease as well: that the batch exists is true whoever holds it

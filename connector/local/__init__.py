@@ -2,6 +2,7 @@
 
 from connector.local.server import LocalServer, serve
 from connector.local.settings import (
+    AddressUnusable,
     InvalidSettings,
     LocalServerError,
     MissingExtra,
@@ -11,6 +12,7 @@ from connector.local.settings import (
 )
 
 __all__ = [
+    "AddressUnusable",
     "InvalidSettings",
     "LocalServer",
     "LocalServerError",

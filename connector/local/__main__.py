@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from connector.local.faults import InvalidFault, parse_assignment
+from connector.local.faults import parse_assignment
 from connector.local.server import serve
 from connector.local.settings import ENGINES, LocalServerError, ServerSettings
 
@@ -53,7 +53,7 @@ def main() -> int:
     """Run the server; return the exit code."""
     try:
         serve(parse_arguments())
-    except (LocalServerError, InvalidFault, OSError) as error:
+    except LocalServerError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0

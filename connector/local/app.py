@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from connector.local.settings import ServerSettings, account_of
 from connector.local.store import Document, Store, new_id
 from connector.local.transport import CutReply, DroppedReply
 from connector.local.upload import check_length, store_upload
+from connector.local.validation import parse_json
 
 MAX_FILES_PER_PAGE = 10_000
 FAULTY_STATUSES = {"http_429": "rate_limit_exceeded", "http_500": None, "http_503": None}
@@ -81,7 +81,7 @@ class Api:
             self._route("local", "PUT", "/local/faults", self.set_faults),
             self._route("local", "POST", "/local/batches", self.make_batches),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: self._unknown_route})
+        return Starlette(routes=routes, exception_handlers={HTTPException: self._refuse})
 
     def _route(self, name: str, method: str, path: str, handler: Handler) -> Route:
         async def endpoint(request: Request) -> Response:
@@ -137,10 +137,11 @@ class Api:
                 message = f"This server was told to answer {status}."
                 raise Problem(status, message, code=code, kind=kind, retry_after=fault.retry_after)
 
-    async def _unknown_route(self, request: Request, error: Exception) -> Response:
+    async def _refuse(self, request: Request, error: Exception) -> Response:
+        """Answer what Starlette itself refuses: unknown routes and methods, and broken forms."""
         status = error.status_code if isinstance(error, HTTPException) else 500
-        message = f"Invalid URL or method ({request.method} {request.url.path})"
-        return JSONResponse(Problem(status, message).body(), status)
+        known = f"Invalid URL or method ({request.method} {request.url.path})"
+        return JSONResponse(Problem(status, known if status in (404, 405) else str(error)).body(), status)
 
     # Files
 
@@ -280,7 +281,7 @@ def page(documents: list[Document], *, has_more: bool) -> Document:
 async def _json_body(request: Request) -> Any:
     raw = await request.body()
     try:
-        return json.loads(raw) if raw else None
+        return parse_json(raw) if raw else None
     except ValueError as error:
         raise Problem(400, "We could not parse the JSON body of your request.") from error
 

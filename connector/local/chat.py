@@ -13,14 +13,13 @@ from connector.local.schema import check_response_format
 Body = Mapping[str, Any]
 
 # API reference, "Create chat completion" (read 2026-11).
-PARAMETERS = frozenset(
-    """
+_PARAMETERS = """
     messages model audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens
     metadata modalities moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key
     prompt_cache_options prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier
     stop store stream stream_options temperature tool_choice tools top_logprobs top_p user verbosity web_search_options
-    """.split()
-)
+"""
+PARAMETERS = frozenset(_PARAMETERS.split())
 REASONING_MODEL = re.compile(r"(gpt-[5-9]|o\d)")
 ROLES = frozenset(("developer", "system", "user", "assistant", "tool", "function"))
 EFFORTS = frozenset(("none", "minimal", "low", "medium", "high", "xhigh"))

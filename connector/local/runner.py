@@ -125,16 +125,17 @@ class Runner:
             if document["status"] == "validating":
                 _enter(document, "in_progress", self._store.now())
 
-        return bool(self._store.change_batch(batch["id"], change)["status"] != "failed")
+        self._store.change_batch(batch["id"], change)
+        if verdict.errors:
+            self._store.release_input(batch["id"])
+        return not verdict.errors
 
     def _judge(self, batch: Document) -> Verdict:
         fault = self._faults.strike("fail_validation")
         if fault is not None:
             error = batch_error(fault.code or "invalid_request", fault.message or "This batch was told to fail.")
             return Verdict([error], 0, None, 0)
-        owner = self._store.owner(batch["id"])
-        file = self._store.file(owner, batch["input_file_id"])
-        if file is None:
+        if not self._store.hold_input(batch["id"], batch["input_file_id"]):
             return _file_is_gone(batch)
         with self._open_input(batch) as handle:
             verdict = validate(handle, self._known_models)
@@ -157,7 +158,7 @@ class Runner:
     @contextmanager
     def _open_input(self, batch: Document) -> Iterator[BinaryIO]:
         # Binary lines end with \n alone: U+2028 and the like may stand inside one.
-        with self._store.content_path(batch["input_file_id"]).open("rb") as handle:
+        with self._store.input_path(batch["id"]).open("rb") as handle:
             yield handle
 
     # Execution
@@ -173,23 +174,15 @@ class Runner:
         waiting = time.time() < not_before
         target = min(stop_at, total // 2) if waiting else stop_at
         answered = self._store.answered_lines(batch_id)
-        try:
-            with self._open_input(batch) as handle:
-                pending = (r for r in read_requests(handle) if r.number not in answered)
-                done = len(answered)
-                while done < target:
-                    if self._stopping:
-                        return math.inf
-                    if self._status(batch_id) == "cancelling":
-                        break
-                    chunk = list(itertools.islice(pending, min(self._executor.chunk_size, target - done)))
-                    if not chunk:
-                        break
-                    self._store.save_answers(account, batch_id, self._executor.run(chunk))
-                    done += len(chunk)
-        except FileNotFoundError:
-            self._fail(batch_id, _file_is_gone(batch))
-            return None
+        with self._open_input(batch) as handle:
+            pending = (r for r in read_requests(handle) if r.number not in answered)
+            done = len(answered)
+            while done < target and self._status(batch_id) != "cancelling":
+                if self._stopping:
+                    return math.inf
+                chunk = list(itertools.islice(pending, min(self._executor.chunk_size, target - done)))
+                self._store.save_answers(account, batch_id, self._executor.run(chunk))
+                done += len(chunk)
         if self._status(batch_id) == "cancelling":
             self._finish(batch_id, account, "cancelled", listed=True)
         elif waiting:
@@ -201,13 +194,6 @@ class Runner:
     def _status(self, batch_id: str) -> str:
         batch = self._store.batch(batch_id)
         return "failed" if batch is None else str(batch["status"])
-
-    def _fail(self, batch_id: str, verdict: Verdict) -> None:
-        def change(document: Document) -> None:
-            document["errors"] = {"object": "list", "data": verdict.errors}
-            _enter(document, "failed", self._store.now())
-
-        self._store.change_batch(batch_id, change)
 
     # The end
 
@@ -240,6 +226,7 @@ class Runner:
                     self._store.add_file(account, written[0], f"{batch_id}_{name}.jsonl", "batch_output", written[1])
             self._store.change_batch(batch_id, close)
             self._store.forget_answers(batch_id)
+        self._store.release_input(batch_id)
         logger.info("batch %s %s: %d requests", batch_id, end, batch["request_counts"]["total"])
 
     def _unrun_lines(self, batch: Document, end: str) -> Iterator[bytes]:

@@ -9,12 +9,11 @@ from typing import Any
 from connector.local.problem import Problem, json_type, wrong_type
 
 # Structured outputs guide, "Supported schemas" and its limits (read 2026-11). String lengths are not listed there.
-SUPPORTED_KEYWORDS = frozenset(
-    """
+_SUPPORTED_KEYWORDS = """
     type properties required additionalProperties items enum const description title anyOf $ref $defs definitions
     pattern format multipleOf minimum maximum exclusiveMinimum exclusiveMaximum minItems maxItems
-    """.split()
-)
+"""
+SUPPORTED_KEYWORDS = frozenset(_SUPPORTED_KEYWORDS.split())
 SUPPORTED_TYPES = frozenset(("string", "number", "integer", "boolean", "object", "array", "null"))
 NAME_PATTERN = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 MAX_PROPERTIES = 5000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import json
 import os
@@ -14,7 +13,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from connector.local.settings import MissingExtra, ServerSettings, StateInUse
+from connector.local.settings import AddressUnusable, MissingExtra, ServerSettings, StateInUse
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -42,7 +41,7 @@ class LocalServer:
         return self.settings.tokens[0]
 
     def __enter__(self) -> LocalServer:
-        """Start; raise MissingExtra, StateInUse, ModelUnusable, InvalidFault or OSError where that can not be."""
+        """Start, or raise the LocalServerError that says why not."""
         require_packages(self.settings)
         with ExitStack() as resources:
             listener = resources.enter_context(_listen(self.settings))
@@ -95,10 +94,16 @@ def _print_ready(server: LocalServer) -> None:
 
 def _listen(settings: ServerSettings) -> socket.socket:
     # Bound and listening before anyone is told the port, so a client never comes too early.
-    return socket.create_server((settings.host, settings.port), backlog=128)
+    try:
+        return socket.create_server((settings.host, settings.port), backlog=128)
+    except OSError as error:
+        raise AddressUnusable(f"can not listen on {settings.host}:{settings.port}: {error.strerror}") from error
 
 
 def _lock_state(settings: ServerSettings, resources: ExitStack) -> None:
+    # Not there on Windows, where importing this package should still work.
+    import fcntl
+
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.state_dir.chmod(0o700)
     path = settings.state_dir / "lock"

@@ -34,6 +34,10 @@ class ModelUnusable(LocalServerError):
     """Say that the embedded engine's model file is absent or not the pinned one."""
 
 
+class AddressUnusable(LocalServerError):
+    """Say that the server can not listen where it was told to."""
+
+
 class InvalidSettings(LocalServerError):
     """Say which setting has a value that means nothing."""
 

@@ -101,12 +101,8 @@ class Store:
                 yield
                 return
             self._db.execute("begin immediate")
-            try:
+            with self._db:
                 yield
-            except BaseException:
-                self._db.execute("rollback")
-                raise
-            self._db.execute("commit")
 
     def project_of(self, account: str) -> str:
         """Give an account's project id, made once and kept."""
@@ -133,6 +129,26 @@ class Store:
             os.fsync(handle.fileno())
         partial.rename(self.content_path(file_id))
         return file_id, size
+
+    def hold_input(self, batch_id: str, file_id: str) -> bool:
+        """Keep a batch's input readable until the batch is over, whatever becomes of its file; False if it is gone."""
+        if self.input_path(batch_id).exists():
+            return True
+        if self.file(self.owner(batch_id), file_id) is None:
+            return False
+        try:
+            os.link(self.content_path(file_id), self.input_path(batch_id))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def input_path(self, batch_id: str) -> Path:
+        """Name the path of the input that is held for a batch."""
+        return self._files / f"{batch_id}.input"
+
+    def release_input(self, batch_id: str) -> None:
+        """Let go of a finished batch's input."""
+        self.input_path(batch_id).unlink(missing_ok=True)
 
     def add_file(
         self, account: str, file_id: str, filename: str, purpose: str, size_bytes: int, expires_at: int | None = None
@@ -359,8 +375,9 @@ class Store:
             }
 
     def _remove_orphans(self) -> None:
-        # A kill between writing a file and registering it leaves content that no id leads to.
+        # A kill before a written file is registered, or before an ended batch's input is released, leaves content.
         known = {row[0] for row in self._db.execute("select id from files")}
+        known |= {self.input_path(batch_id).name for batch_id in self.unfinished_batches()}
         for path in self._files.iterdir():
             if path.name not in known:
                 path.unlink()

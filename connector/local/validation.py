@@ -143,7 +143,10 @@ class _Judge:
 
     def judge_line(self, number: int, raw: bytes) -> None:
         """Add a line's errors."""
-        line = _parse(raw)
+        try:
+            line = parse_json(raw)
+        except ValueError:
+            line = None
         if not isinstance(line, dict):
             self.errors.append(batch_error("invalid_json_line", "This line is not parseable as valid JSON.", number))
             return
@@ -199,16 +202,17 @@ class _Judge:
         self.errors.append(batch_error(code, message, number, param))
 
 
-def _parse(raw: bytes) -> object:
-    # A byte-order mark, invalid UTF-8, NaN and lone surrogates are no JSON text, though Python's parser takes some.
-    if raw.startswith(b"\xef\xbb\xbf"):
-        return None
+def parse_json(raw: bytes) -> Any:
+    """Parse JSON as strictly as the service does; raise ValueError for what is no JSON text.
+
+    Python's parser by itself takes NaN and lone surrogates; a byte-order mark and invalid UTF-8 it refuses.
+    """
     try:
         value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
         if b"\\ud" in raw or b"\\uD" in raw:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError):
-        return None
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     return value
 
 

@@ -27,6 +27,8 @@ from connector.task import Task, parse_task
 PACKAGE = "dbt_labels"
 _HANDLES = {"duckdb": "connector.warehouse.duckdb"}
 _LOCK_PATIENCE_SECONDS = 30.0
+# macros that only write SQL: dbt takes milliseconds for each call, and a run makes hundreds
+_CONSTANT = frozenset({"labels_relation", "utc_now", "batches", "text_history"})
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Project:
     tasks: list[Task]
     notes: list[str] = field(default_factory=list)
     lock_patience_seconds: float = _LOCK_PATIENCE_SECONDS
+    _rendered: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -142,7 +145,7 @@ class Project:
                 wrapped = self._open(adapter, deadline)
                 handle = self._handles.Handle(wrapped)
                 try:
-                    yield Session(adapter, handle)
+                    yield Session(adapter, handle, self._rendered)
                 except handle.errors as error:
                     raise WarehouseError(f"the warehouse refused: {str(error).splitlines()[0]}") from error
             finally:
@@ -176,14 +179,20 @@ class Project:
 class Session:
     """An open warehouse: macros by dbt, rows and record batches by the raw handle."""
 
-    def __init__(self, adapter: BaseAdapter, handle: Any) -> None:
+    def __init__(self, adapter: BaseAdapter, handle: Any, rendered: dict[str, Any]) -> None:
         self._adapter = adapter
+        self._rendered = rendered
         self.handle = handle
 
     def macro(self, name: str, **arguments: Any) -> Any:
-        """Return what a macro of the package returns."""
+        """Return what a macro of the package returns, rendered once per project where it depends on its arguments alone."""
+        call = f"{name} {sorted(arguments.items())}"
+        if name in _CONSTANT and call in self._rendered:
+            return self._rendered[call]
         result = self._adapter.execute_macro(name, project=PACKAGE, kwargs=arguments)
-        return result.strip() if isinstance(result, str) else result
+        result = result.strip() if isinstance(result, str) else result
+        self._rendered[call] = result
+        return result
 
     def relation(self, table: str) -> str:
         """Return a table of the labels schema, quoted for SQL."""

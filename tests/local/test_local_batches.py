@@ -14,7 +14,7 @@ from typing import Any
 import openai
 import pytest
 
-from connector.local import LocalServer, MissingExtra, ServerSettings, StateInUse, settings
+from connector.local import AddressUnusable, LocalServer, MissingExtra, ServerSettings, StateInUse, settings
 
 
 def test_a_batch_answers_every_request_once_in_another_order(lab: Any) -> None:
@@ -41,11 +41,13 @@ def test_a_new_batch_is_still_validating_when_create_returns(client: openai.Open
 def test_an_output_line_has_the_shape_of_a_chat_completion(client: openai.OpenAI, shared_lab: Any) -> None:
     batch = shared_lab.run(client, shared_lab.lines(1))
     (line,) = shared_lab.read(client, batch.output_file_id)
-    assert set(line) == {"id", "custom_id", "response", "error"} and line["error"] is None
+    assert set(line) == {"id", "custom_id", "response", "error"}
+    assert line["error"] is None
     assert set(line["response"]) == {"status_code", "request_id", "body"}
     parsed = openai.types.chat.ChatCompletion.model_validate(line["response"]["body"])
     assert parsed.choices[0].finish_reason == "stop"
-    assert parsed.usage and parsed.usage.completion_tokens_details
+    assert parsed.usage
+    assert parsed.usage.completion_tokens_details
     assert "instant" in (parsed.system_fingerprint or "")
 
 
@@ -85,9 +87,11 @@ def test_paging_over_250_other_batches_finds_every_batch_once(lab: Any) -> None:
     assert len(ids) == len(set(ids)) == 252
     assert (ids[0], ids[-1]) == (last, first)
     page = client.batches.list(limit=100)
-    assert page.has_more and len(page.data) == 100
+    assert page.has_more
+    assert len(page.data) == 100
     rest = client.batches.list(limit=100, after=ids[199])
-    assert not rest.has_more and [b.id for b in rest.data] == ids[200:]
+    assert not rest.has_more
+    assert [b.id for b in rest.data] == ids[200:]
 
 
 def test_a_list_limit_out_of_range_is_refused(client: openai.OpenAI) -> None:
@@ -103,10 +107,12 @@ def test_a_cancelled_batch_keeps_what_was_done_and_lists_what_was_not(lab: Any) 
     lab.wait(lambda: client.batches.retrieve(batch_id).request_counts.completed == 5)
     assert client.batches.cancel(batch_id).status == "cancelling"
     batch = lab.finish(client, batch_id)
-    assert batch.status == "cancelled" and batch.cancelled_at
+    assert batch.status == "cancelled"
+    assert batch.cancelled_at
     done = {line["custom_id"] for line in lab.read(client, batch.output_file_id)}
     errors = lab.read(client, batch.error_file_id)
-    assert len(done) == 5 and len(errors) == 5
+    assert len(done) == 5
+    assert len(errors) == 5
     assert {line["custom_id"] for line in errors} | done == {f"c{n}" for n in range(10)}
     assert all(line["response"] is None and line["error"]["code"] == "batch_cancelled" for line in errors)
     assert client.batches.cancel(batch_id).status == "cancelled"
@@ -140,7 +146,8 @@ def test_a_killed_server_goes_on_without_executing_a_line_twice(lab: Any) -> Non
     _, base_url = lab.spawn()
     client = lab.client(base_url)
     batch = lab.finish(client, batch_id)
-    assert batch.status == "completed" and batch.request_counts.completed == 3000
+    assert batch.status == "completed"
+    assert batch.request_counts.completed == 3000
     assert len({line["custom_id"] for line in lab.read(client, batch.output_file_id)}) == 3000
     assert lab.finish(client, waiting).status == "completed"
     executed = [(e["batch_id"], e["custom_id"]) for e in lab.executions(client)]
@@ -195,7 +202,8 @@ def test_two_servers_on_one_state_directory_are_refused(lab: Any) -> None:
     root = Path(__file__).resolve().parents[2]
     second = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
     assert second.returncode == 1
-    assert "another server" in second.stderr and "Traceback" not in second.stderr
+    assert "another server" in second.stderr
+    assert "Traceback" not in second.stderr
 
 
 def test_state_is_readable_by_its_owner_only_and_holds_no_token(lab: Any) -> None:
@@ -234,10 +242,17 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
 
 
 def test_importing_the_package_imports_no_server_and_no_model() -> None:
-    code = "import sys, connector.local; print(sorted({'uvicorn', 'starlette', 'numpy', 'onnxruntime'} & set(sys.modules)))"
+    heavy = "{'uvicorn', 'starlette', 'numpy', 'onnxruntime', 'openai'}"
+    code = f"import sys, connector.local; print(sorted({heavy} & set(sys.modules)))"
     root = Path(__file__).resolve().parents[2]
     found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_port_in_use_is_named(lab: Any) -> None:
+    port = int(lab.serve().base_url.split(":")[2].removesuffix("/v1"))
+    with pytest.raises(AddressUnusable, match=str(port)):
+        lab.serve("another", port=port)
 
 
 def test_settings_that_mean_nothing_are_refused(tmp_path: Path) -> None:

@@ -1,16 +1,25 @@
-{#- The columns of a task's table of labels: [name, type] in order. -#}
+{#-
+    The columns of a task's table of labels: [name, type] in order.
+
+    A field that can not be a column of its own makes none, so that no mistake in a task stops the hook.
+-#}
 {% macro label_columns(task) %}
     {% set text, whole = dbt.type_string(), dbt.type_bigint() %}
     {% set types = {
         "one_of": text, "any_of": text, "text": text, "boolean": dbt.type_boolean(), "integer": whole,
     } %}
-    {% set columns = [["text_key", text], ["version", whole]] %}
-    {% for field in task.fields if field.name is string and field.type in types %}
-        {% do columns.append([field.name, types[field.type]]) %}
-    {% endfor %}
-    {{ return(columns + [
+    {% set before = [["text_key", text], ["version", whole]] %}
+    {% set after = [
         ["outcome", text], ["reason", text], ["raw", text], ["model", text], ["prompt_hash", text],
         ["input_tokens", whole], ["output_tokens", whole], ["attempt", whole], ["batch_key", text],
         ["labelled_at", dbt.type_timestamp()],
-    ]) }}
+    ] %}
+    {% set taken = (before + after) | map("first") | list %}
+    {% set own = [] %}
+    {% for field in task.fields
+        if dbt_labels.is_name(field.name) and field.name not in taken and field.type in types %}
+        {% do own.append([field.name, types[field.type]]) %}
+        {% do taken.append(field.name) %}
+    {% endfor %}
+    {{ return(before + own + after) }}
 {% endmacro %}

@@ -1,12 +1,12 @@
 {#-
     The whole pending model: distinct texts that still need a label of the task's version, one row per text.
 
-    `texts` has a row per comment with `text_key`, the task's text column, and `seen_at` (when the warehouse first had it) if `age` names it.
-    Blank texts are left out. Reads the task of the model being built.
+    `texts` has a row per comment with `text_key` and the task's text column; `age`, if given, names its column that says since
+    when a comment waits. Blank texts are left out. Reads the task of the model being built.
 -#}
 {% macro pending(texts, labels, claims, events, age=none) %}
 {%- set task = dbt_labels.task() -%}
-{%- set text = adapter.quote(task.text or "comment_text") -%}
+{%- set text = adapter.quote(task.text) -%}
 with texts as (
     select
         text_key,

@@ -6,13 +6,14 @@
 -#}
 {% macro task(name=none) %}
     {% if not execute %}
-        {{ return({"name": name, "table": "not_known_yet", "version": 0, "fields": []}) }}
+        {{ return({"name": name, "table": "not_known_yet", "text": "not_known_yet", "version": 0, "fields": []}) }}
     {% endif %}
     {% set wanted = name or model.name %}
     {% for task in dbt_labels.tasks() if task.name == wanted %}
         {{ return(task) }}
     {% endfor %}
     {{ exceptions.raise_compiler_error(
-        "model `" ~ wanted ~ "` has no task: give it `table`, `text` and `fields` under `config.meta.dbt_labels`"
+        "model `" ~ wanted ~ "` has no task, or a broken one: it needs `table`, `text` and `fields` under"
+        ~ " `config.meta.dbt_labels`, and `dbt-labels plan` names every mistake in it"
     ) }}
 {% endmacro %}

@@ -1,10 +1,15 @@
-{#- Every task of the project, from the `dbt_labels` block of its pending model. Empty while dbt parses. -#}
+{#-
+    Every task of the project, from the `dbt_labels` block of its pending model. Empty while dbt parses.
+
+    A block that SQL can not be written from is left out, so that its mistake stops no other model: `dbt-labels plan` names it.
+-#}
 {% macro tasks() %}
-    {% set found = [] %}
+    {% set found, ledger = [], dbt_labels.ledger_columns() %}
     {% if execute %}
         {% for node in graph.nodes.values() if node.resource_type == "model" %}
             {% set block = node.config.get("meta", {}).get("dbt_labels") %}
-            {% if block is mapping and block.table is string and block.fields is sequence %}
+            {% if block is mapping and dbt_labels.is_name(block.table) and block.table not in ledger
+                and block.fields is sequence and block.fields is not string %}
                 {% do found.append(dict(block, name=node.name, version=block.get("version", 1))) %}
             {% endif %}
         {% endfor %}

@@ -1,3 +1,4 @@
+{%- set task = dbt_labels.task("comments_to_label") -%}
 with comments as (
     select * from {{ ref("stg_comments") }}
 ),
@@ -9,7 +10,7 @@ labelled as (
 rejections as (
     select distinct text_key
     from {{ ref("dbt_labels", "label_rejections") }}
-    where label_table = 'comment_labels'
+    where label_table = '{{ task.table }}' and version = {{ task.version }}
 ),
 
 pending as (

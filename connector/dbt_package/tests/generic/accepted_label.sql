@@ -39,7 +39,7 @@ chosen as (
 
 select *
 from chosen
-where value not in (
+where value is null or value not in (
     {%- for value in values %}{{ dbt.string_literal(dbt.escape_single_quotes(value)) }}{{ ", " if not loop.last }}{% endfor -%}
 )
 {%- endif %}

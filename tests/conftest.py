@@ -1,0 +1,40 @@
+"""Fixtures: a small project and a local server, each test with its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab, Server
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """Give a small project with six comments of four texts, one of them blank, built up to its pending model."""
+    made = Lab(tmp_path)
+    made.add_comments(["Loved it", "Hated it", "Loved it", "The music was fine", "  ", None])
+    made.build()
+    return made
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Give what starts a local server with these arguments; all are ended with the test."""
+    started: list[Server] = []
+
+    def start(*arguments: str, state: str = "server") -> Server:
+        (tmp_path / state).mkdir(exist_ok=True)
+        started.append(Server(tmp_path / state, *arguments).start())
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+def server(start_server: Callable[..., Server]) -> Server:
+    """Give a local server with the instant engine and no faults."""
+    return start_server()

@@ -1,0 +1,106 @@
+"""Run the pipeline in processes that are killed at a chosen boundary: before or after a provider call or a commit.
+
+Started as a script with a project's folder; it parses once, then forks a child for each line of JSON on stdin:
+{"key", "base_url", "kill_at" (a boundary's number or null), "grace_seconds", "max_requests", "poll_seconds"}; it answers
+with {"code", "boundaries", "error"}. A child that is killed answers nothing itself: its parent tells the signal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from connector import provider as provider_module
+from connector import sending
+from connector.errors import LabelsError
+from connector.pipeline import Voice, run
+from connector.provider import Provider
+from connector.run import Settings
+from connector.warehouse import duckdb as duckdb_module
+from connector.warehouse.project import Options, Project, parse_project
+
+
+class Boundaries:
+    """Counts the boundaries that a process crosses, and kills it at one of them."""
+
+    def __init__(self, kill_at: int | None) -> None:
+        self.kill_at = kill_at
+        self.names: list[str] = []
+
+    def cross(self, name: str) -> None:
+        if len(self.names) == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.names.append(name)
+
+    def around(self, call: Callable[..., Any], name: Callable[..., str | None]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            crossed = name(*arguments)
+            if crossed is None:
+                return call(*arguments, **options)
+            self.cross(f"before {crossed}")
+            result = call(*arguments, **options)
+            self.cross(f"after {crossed}")
+            return result
+
+        return wrapped
+
+    def install(self) -> None:
+        """Put a boundary around every HTTP call and every commit of this process."""
+        client = provider_module._transport.Client
+        client.send = self.around(client.send, lambda _, request, *rest: f"{request.method} {request.url.path}")
+        handle = duckdb_module.Handle
+        handle.execute = self.around(  # type: ignore[method-assign]
+            handle.execute, lambda _, sql, *rest: "commit" if sql == "commit" else None
+        )
+
+
+def main() -> None:
+    project = parse_project(Options(Path(sys.argv[1]), Path(sys.argv[1])))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(json.dumps(_fork(project, json.loads(line))), flush=True)
+
+
+def _fork(project: Project, command: dict[str, Any]) -> dict[str, Any]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        with os.fdopen(writing, "w") as answer:
+            json.dump(_run(project, command), answer)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        said = answer.read()
+    _, status = os.waitpid(child, 0)
+    killed = os.WIFSIGNALED(status)
+    return {"code": -os.WTERMSIG(status)} if killed else json.loads(said)
+
+
+def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
+    boundaries = Boundaries(command.get("kill_at"))
+    boundaries.install()
+    sending.MAX_REQUESTS = command.get("max_requests", sending.MAX_REQUESTS)
+    settings = Settings(
+        poll_seconds=command.get("poll_seconds", 0.02), grace_seconds=command.get("grace_seconds", 0.0)
+    )
+    lines: list[str] = []
+    voice = Voice(lines.append, lambda batches: None, lambda plans: None)
+    try:
+        summary = run(project, project.tasks, Provider(command["key"], command["base_url"]), settings, voice)
+    except LabelsError as error:
+        return {"code": error.exit_code, "boundaries": boundaries.names, "error": error.message, "said": lines}
+    except Exception:  # noqa: BLE001 - the parent shows it
+        return {"code": 70, "boundaries": boundaries.names, "error": traceback.format_exc(), "said": lines}
+    problems = "\n".join(summary.problems)
+    return {"code": 1 if problems else 0, "boundaries": boundaries.names, "error": problems, "said": lines}
+
+
+if __name__ == "__main__":
+    main()

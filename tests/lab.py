@@ -1,0 +1,172 @@
+"""A small dbt project on a DuckDB file and a local batch server to label it with: real parts, for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from connector import pipeline
+from connector.pipeline import Summary, Voice
+from connector.provider import Provider
+from connector.run import Settings
+from connector.warehouse.project import Options, Project, parse_project
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ROOT / "tests" / "project"
+KEY = "test-key"
+QUICK = Settings(poll_seconds=0.01, grace_seconds=0.0)
+
+
+class Server:
+    """The local batch server in a process of its own, so that it can be killed and started again on its state."""
+
+    def __init__(self, state_dir: Path, *arguments: str) -> None:
+        self.state_dir = state_dir
+        self.arguments = arguments
+        self.base_url = ""
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> Server:
+        command = [sys.executable, "-m", "connector.local", "--port", "0", "--state-dir", str(self.state_dir)]
+        command += ["--engine", "instant", "--token", KEY, "--token", "other-key", *self.arguments]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert self._process.stdout is not None
+        self.base_url = json.loads(self._process.stdout.readline())["base_url"]
+        return self
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+    def provider(self, key: str = KEY) -> Provider:
+        return Provider(key, self.base_url)
+
+    def control(self, method: str, path: str, body: Any = None, key: str = KEY) -> Any:
+        """Call one of the server's own endpoints (`/local/...`) and return its JSON."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.base_url.removesuffix("/v1") + path,
+            data=data,
+            method=method,
+            headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    def faults(self, **faults: Any) -> None:
+        """Replace the active faults."""
+        self.control("PUT", "/local/faults", faults)
+
+    def executions(self) -> list[dict[str, Any]]:
+        """Return every request that was executed, in the shape the server documents."""
+        answer = self.control("GET", "/local/executions")
+        return answer if isinstance(answer, list) else answer["data"]
+
+
+class Lab:
+    """A copy of the small project (or of another one) in a folder of its own, with its DuckDB file."""
+
+    def __init__(self, folder: Path, template: Path = SMALL) -> None:
+        self.folder = folder / "project"
+        self.database = folder / "warehouse.duckdb"
+        shutil.copytree(template, self.folder, ignore=shutil.ignore_patterns("target", "logs", "dbt_packages", ".dbt*"))
+        (self.folder / "dbt_packages").mkdir()
+        (self.folder / "dbt_packages" / "dbt_labels").symlink_to(ROOT / "connector" / "dbt_package")
+        (self.folder / "packages.yml").write_text(f"packages: [{{local: {ROOT / 'connector' / 'dbt_package'}}}]\n")
+        os.environ["LAB_DUCKDB"] = str(self.database)
+        self._project: Project | None = None
+
+    def options(self, target: str | None = None, variables: str | None = None) -> Options:
+        return Options(self.folder, self.folder, target, variables)
+
+    @property
+    def project(self) -> Project:
+        """Return the parsed project; `edit_task` and `reparse` make it be parsed anew."""
+        os.environ["LAB_DUCKDB"] = str(self.database)
+        if self._project is None:
+            self._project = parse_project(self.options())
+        return self._project
+
+    def reparse(self) -> Project:
+        self._project = None
+        return self.project
+
+    def sql(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.database)) as connection:
+            return connection.execute(statement, list(parameters) or None).fetchall()
+
+    def add_comments(self, texts: Sequence[str | None]) -> None:
+        with duckdb.connect(str(self.database)) as connection:
+            connection.execute("create schema if not exists raw")
+            connection.execute("create table if not exists raw.comments (comment_id varchar, comment_text varchar)")
+            had = connection.execute("select count(*) from raw.comments").fetchall()[0][0]
+            rows = [[f"c{had + number}", text] for number, text in enumerate(texts)]
+            connection.executemany("insert into raw.comments values (?, ?)", rows)
+
+    def dbt(self, command: str, *arguments: str) -> None:
+        self.project.run_dbt(command, *arguments)
+
+    def build(self) -> None:
+        """Run dbt up to the pending model, which makes the labels schema too."""
+        self.dbt("build", "--select", "+comments_to_label")
+
+    def edit_task(self, **changes: Any) -> None:
+        """Change keys of the task's block and parse the project anew; None takes a key away."""
+        path = self.folder / "models" / "comments_to_label.yml"
+        document = yaml.safe_load(path.read_text())
+        block = document["models"][0]["config"]["meta"]["dbt_labels"]
+        for key, value in changes.items():
+            if value is None:
+                block.pop(key, None)
+            else:
+                block[key] = value
+        path.write_text(yaml.safe_dump(document))
+        self.reparse()
+
+    def run(self, provider: Provider, settings: Settings = QUICK, say: Any = None) -> Summary:
+        """Run every task without any dbt command: what `dbt-labels run` does after staging."""
+        voice = Voice(say or (lambda line: None), lambda batches: None, lambda plans: None)
+        try:
+            return pipeline.run(self.project, self.project.tasks, provider, settings, voice)
+        finally:
+            provider.close()
+
+    def labels(self, version: int = 1) -> dict[str, tuple[Any, ...]]:
+        """Return the labels by the text itself."""
+        rows = self.sql(
+            "select distinct c.comment_text, l.sentiment, l.themes from main_labels.comment_labels l"
+            " join (select distinct comment_text, sha256(comment_text) as text_key from raw.comments) c"
+            " on c.text_key = l.text_key where l.outcome = 'labelled' and l.version = ?",
+            [version],
+        )
+        found = {row[0]: row[1:] for row in rows}
+        assert len(found) == len(rows), "a text has two labels"
+        return found
+
+    def outcomes(self) -> dict[str, int]:
+        """Return the rows of the labels' table by outcome and reason."""
+        rows = self.sql(
+            "select outcome || coalesce(':' || reason, ''), count(*) from main_labels.comment_labels group by 1"
+        )
+        return dict(rows)
+
+    def states(self) -> list[str]:
+        """Return the state of every batch, oldest first, as the ledger's view has it."""
+        with self.project.connect() as session:
+            batches = session.macro("batches", events=session.relation("label_events"))
+            rows = session.handle.rows(f"select state from ({batches}) as batches order by planned_at, batch_key")
+        return [row["state"] for row in rows]

@@ -1,0 +1,1 @@
+"""Promises of the local batch server, kept with the real openai client over HTTP."""
