@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from connector.errors import LabelsError
 from connector.provider import Provider, connect
+from connector.task import Task
 from connector.warehouse.project import Options, Project, parse_project
 from connector.warehouse.tables import check_tables
 
@@ -36,7 +37,8 @@ def check_setup(options: Options, names: tuple[str, ...], api_key: str | None, b
         return [*checks, Check("tasks", False, error.message, error.hint)]
     checks.append(Check("tasks", True, ", ".join(f"{task.name} -> {task.table}" for task in tasks)))
     checks.append(_check_warehouse(project))
-    checks.append(_check_tables(project, names))
+    if checks[-1].ok:
+        checks.append(_check_tables(project, tasks))
     return checks + _check_provider(sorted({task.model for task in tasks}), api_key, base_url)
 
 
@@ -49,10 +51,10 @@ def _check_warehouse(project: Project) -> Check:
     return Check("warehouse", True, project.target)
 
 
-def _check_tables(project: Project, names: tuple[str, ...]) -> Check:
+def _check_tables(project: Project, tasks: list[Task]) -> Check:
     try:
         with project.connect() as session:
-            check_tables(session, project.choose(names))
+            check_tables(session, tasks)
     except LabelsError as error:
         return Check("tables", False, error.message, error.hint)
     return Check("tables", True, "the ledger and every task's table are there")

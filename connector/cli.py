@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
 from connector import __version__, pipeline
 from connector.check import check_setup
-from connector.console import Screen, labels_table, plan_data, plan_lines
+from connector.console import Interruption, Screen, batch_lines, labels_table, plan_data, plan_lines
 from connector.errors import LabelsError, UsageError
 from connector.files import write_text
-from connector.ledger import State
+from connector.ledger import Batch, State
 from connector.pipeline import Summary, Voice
 from connector.provider import Provider, connect
 from connector.run import DEFAULT_GRACE_SECONDS, DEFAULT_POLL_SECONDS, Settings
@@ -77,7 +75,9 @@ def _running(command: Callable[..., None]) -> Callable[..., None]:
     options = [
         click.option("--limit", type=click.IntRange(min=1), help="At most this many texts per task."),
         click.option("--yes", is_flag=True, help="Go on without asking."),
-        click.option("--local", is_flag=True, help="Ask the embedded model of the local batch server: no key, no cost."),
+        click.option(
+            "--local", is_flag=True, help="Ask the embedded model of the local batch server: no key, no cost."
+        ),
         click.option(
             "--poll-seconds",
             type=click.FloatRange(0.01, 300),
@@ -120,7 +120,7 @@ def plan(screen: Screen, options: Options, names: tuple[str, ...], limit: int | 
 @click.option("--once", is_flag=True, help="One pass, made for cron: collect what ended, send what is pending, leave.")
 def run(screen: Screen, options: Options, names: tuple[str, ...], once: bool, **how: Any) -> None:
     """Label what is pending, until each text has an outcome."""
-    project, tasks = _open(screen, options, names)
+    project, tasks = _open(screen, options, names, interruptible=True)
     with _provider(project, tasks, how["local"]) as connected:
         settings = replace(_settings(how), once=once)
         summary = pipeline.label(project, tasks, connected, settings, _voice(screen, how))
@@ -132,7 +132,7 @@ def run(screen: Screen, options: Options, names: tuple[str, ...], once: bool, **
 @_running
 def build(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) -> None:
     """Run dbt up to the pending texts, label them, and run dbt on what reads the labels."""
-    project, tasks = _open(screen, options, names)
+    project, tasks = _open(screen, options, names, interruptible=True)
     with _provider(project, tasks, how["local"]) as connected:
         summary = pipeline.build(project, tasks, connected, _settings(how), _voice(screen, how))
     _end(screen, project, tasks, summary)
@@ -143,9 +143,10 @@ def build(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) 
 @_running
 def cancel(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) -> None:
     """Stop the batches in flight and load what they did by then."""
-    project, tasks = _open(screen, options, names)
-    if not Ledger(project, "").batches(tasks):
-        screen.result({"in_flight": []}, ["nothing is in flight"])
+    project, tasks = _open(screen, options, names, interruptible=True)
+    if not _in_flight(project, tasks):
+        screen.say("nothing is in flight")
+        _end(screen, project, tasks, Summary())
         return
     with _provider(project, tasks, how["local"]) as connected:
         summary = pipeline.cancel(project, tasks, connected(), _settings(how), _voice(screen, how))
@@ -158,7 +159,7 @@ def status(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
     """Show the tasks, their labels and their batches, as the ledger has them."""
     project, tasks = _open(screen, options, names)
     plans = pipeline.plan(project, tasks)
-    batches = Ledger(project, "").batches(tasks, State)
+    batches = Ledger(project, "").batches(pipeline.tables_of(project, tasks), State)
     data = {
         "tasks": plan_data(plans),
         "batches": [
@@ -167,14 +168,7 @@ def status(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
             for batch in batches
         ],
     }
-    lines = plan_lines(plans)
-    for batch in batches[-20:]:
-        said = f" ({batch.reason}: {batch.message})" if batch.reason else ""
-        lines.append(
-            f"  batch {batch.batch_key} {batch.state.value}{said}, {batch.claims:,} texts, {batch.task.name}"
-            f" version {batch.task.version}, {batch.planned_at:%Y-%m-%d %H:%M} UTC, {batch.provider}"
-        )
-    screen.result(data, lines)
+    screen.result(data, plan_lines(plans) + batch_lines(batches[-20:]))
 
 
 @cli.command()
@@ -217,7 +211,8 @@ def debug(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
     """Check profile, package, tables, key and model, and say what to do about each."""
     checks = check_setup(options, names, os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL"))
     lines = [
-        f"{'ok ' if check.ok else 'BAD'} {check.name}: {check.found}" + (f"\n    hint: {check.hint}" if check.hint else "")
+        f"{'ok ' if check.ok else 'BAD'} {check.name}: {check.found}"
+        + (f"\n    hint: {check.hint}" if check.hint else "")
         for check in checks
     ]
     screen.result([asdict(check) for check in checks], lines)
@@ -240,7 +235,7 @@ def debug(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
 @click.option("--fault", "faults", multiple=True, metavar="NAME[=VALUE]", help="Fail on purpose; see the README.")
 def serve(**how: Any) -> None:
     """Serve the Files and Batches endpoints on this machine, in front of a small model or of a chat server."""
-    serve_forever(how, sys.stderr)
+    serve_forever(how, sys.stdout)
 
 
 def _project_folder(given: Path | None) -> Path:
@@ -248,11 +243,22 @@ def _project_folder(given: Path | None) -> Path:
     return (given or Path(os.environ.get("DBT_PROJECT_DIR", "."))).resolve()
 
 
-def _open(screen: Screen, options: Options, names: tuple[str, ...]) -> tuple[Project, list[Task]]:
+def _open(
+    screen: Screen, options: Options, names: tuple[str, ...], interruptible: bool = False
+) -> tuple[Project, list[Task]]:
     project = parse_project(options)
+    project.say = screen.say
     for note in project.notes:
         screen.say(f"note: {note}")
-    return project, project.choose(names)
+    tasks = project.choose(names)
+    interruption = click.get_current_context().find_object(Interruption)
+    if interruptible and interruption is not None:
+        interruption.in_flight = lambda: _in_flight(replace(project, lock_patience_seconds=1.0), tasks)
+    return project, tasks
+
+
+def _in_flight(project: Project, tasks: list[Task]) -> list[Batch]:
+    return Ledger(project, "").batches(pipeline.tables_of(project, tasks))
 
 
 def _settings(how: dict[str, Any]) -> Settings:
@@ -301,33 +307,37 @@ def _end(screen: Screen, project: Project, tasks: list[Task], summary: Summary) 
         raise LabelsError("\n".join(summary.problems), "everything else is loaded; it is safe to run again")
 
 
-def _interrupt(_: int, __: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the design's code; no traceback reaches a user unless asked for."""
-    show_traceback = "--debug" in sys.argv[1:2]
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _INTERRUPTED
-    except KeyboardInterrupt:
-        click.echo(
-            "\nInterrupted. Nothing is lost: what was sent goes on at the provider.\n\n"
-            "hint: `dbt-labels status` shows what is in flight, `dbt-labels run` goes on, `dbt-labels cancel` stops it",
-            err=True,
-        )
-        code = _INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        code = UsageError.exit_code
-    except LabelsError as error:
-        if show_traceback:
-            traceback.print_exc()
-        click.echo(f"Error: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"\nhint: {error.hint}", err=True)
-        code = error.exit_code
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    with Interruption.caught() as interruption:
+        try:
+            code = cli.main(given, prog_name="dbt-labels", obj=interruption, standalone_mode=False)
+        except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - nobody else is left to tell a person
+            code = _explain(error, interruption, show_traceback="--debug" in given[:1])
     sys.exit(code or 0)
+
+
+def _explain(error: BaseException, interruption: Interruption, show_traceback: bool) -> int:
+    """Say on stderr what ended the command and return its exit code."""
+    # an interrupted database or dbt gives errors of its own
+    if interruption.happened or isinstance(error, (KeyboardInterrupt, click.exceptions.Abort)):
+        interruption.say()
+        return _INTERRUPTED
+    if isinstance(error, click.ClickException):
+        error.show()
+        return UsageError.exit_code
+    if show_traceback:
+        traceback.print_exception(error)
+    if isinstance(error, LabelsError):
+        message, hint, code = error.message, error.hint, error.exit_code
+    elif isinstance(error, OSError):
+        message, hint, code = str(error), "it is safe to run again", LabelsError.exit_code
+    else:
+        message = f"this should not happen: {type(error).__name__}: {error}"
+        hint = "please report it with what `dbt-labels --debug ...` shows; it is safe to run again"
+        code = LabelsError.exit_code
+    click.echo(f"Error: {message}", err=True)
+    if hint:
+        click.echo(f"\nhint: {hint}", err=True)
+    return code

@@ -51,6 +51,10 @@ def poll(run: Run, batch: Batch) -> None:
 
 def collect(run: Run, batch: Batch, remote: RemoteBatch) -> None:
     """Download a terminal batch's files, judge every claim and load the outcomes; in doubt, leave it for a later round."""
+    if remote.completed and remote.output_file_id is None:
+        # paid for by the provider's own count: never missing, however long it takes
+        _wait_or_leave(run, batch, f"the provider counts {remote.completed} answers but shows no file with them")
+        return
     answers = _download(run, batch, remote)
     if answers is None:
         return
@@ -97,7 +101,7 @@ def _refuse(run: Run, batch: Batch, remote: RemoteBatch) -> None:
 
 def _others_wait(run: Run, batch: Batch) -> bool:
     """Tell whether other batches of ours are in the same queue."""
-    live = run.ledger.batches(run.tasks, [State.SUBMITTED])
+    live = run.ledger.batches(run.tables, [State.SUBMITTED])
     return any(other.task.model == batch.task.model and other.batch_key != batch.batch_key for other in live)
 
 
@@ -131,8 +135,14 @@ def _leave_or_lose(run: Run, batch: Batch, said: str) -> None:
     if ended_at is not None and run.ledger.clock() - ended_at > OUTPUT_KEPT:
         run.ledger.record(batch.batch_key, State.LOST, batch.task, reason="output_gone", message=said)
         run.stuck[batch.batch_key] = "its output is gone after 30 days; its texts stay claimed"
-    elif _grace_is_over(run, batch):
-        run.stuck[batch.batch_key] = f"{said}; its output can not be had with this key"
+    else:
+        _wait_or_leave(run, batch, said)
+
+
+def _wait_or_leave(run: Run, batch: Batch, said: str) -> None:
+    """Look again in a later round, or, once the grace time is over, in a later run."""
+    if _grace_is_over(run, batch):
+        run.stuck[batch.batch_key] = f"{said}; run again later, with the key that sent it"
     else:
         run.say(f"batch {batch.batch_key}: {said}; looking again")
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
 from typing import Any
 
 import click
@@ -14,7 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from connector.errors import UsageError
+from connector.errors import LabelsError, UsageError
+from connector.ledger import Batch
 from connector.plan import Plan
 from connector.run import Progress
 
@@ -75,6 +79,50 @@ class Screen:
             raise UsageError("nothing was sent")
 
 
+@dataclass
+class Interruption:
+    """Whether Ctrl-C or SIGTERM came, and what there is to say then. `in_flight` looks into the ledger."""
+
+    happened: bool = False
+    in_flight: Callable[[], list[Batch]] | None = None
+
+    @classmethod
+    @contextmanager
+    def caught(cls) -> Iterator[Interruption]:
+        """Give one that SIGINT and SIGTERM make happen, as `KeyboardInterrupt`, while the block lasts."""
+        interruption = cls()
+        before = {number: signal.signal(number, interruption._happen) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield interruption
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def say(self) -> None:
+        """Say on stderr what is in flight and how to go on; a second signal ends the process at once."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        batches: list[Batch] = []
+        try:
+            batches = self.in_flight() if self.in_flight else []
+        except LabelsError as error:
+            found = f"What is in flight can not be looked up now: {error.message}"
+        else:
+            left = f"{_count(len(batches), 'batch', 'batches')} in flight, at the provider:"
+            found = left if batches else "Nothing is in flight."
+        click.echo(f"\nInterrupted; nothing is lost. {found}", err=True)
+        for line in batch_lines(batches):
+            click.echo(line, err=True)
+        click.echo(
+            "\nhint: `dbt-labels run` goes on, `dbt-labels status` shows where it stands, `dbt-labels cancel` ends it",
+            err=True,
+        )
+
+    def _happen(self, _: int, __: FrameType | None) -> None:
+        self.happened = True
+        raise KeyboardInterrupt
+
+
 def plan_data(plans: Sequence[Plan]) -> list[dict[str, Any]]:
     """Return the plans for JSON."""
     return [asdict(plan) for plan in plans]
@@ -94,7 +142,12 @@ def plan_lines(plans: Sequence[Plan]) -> list[str]:
             lines.append(f"  {waiting:,} pending: {reasons}")
             lines.append(
                 f"  to send: {_count(plan.requests, 'request')} in {_count(plan.shards, 'batch', 'batches')},"
-                f" about {plan.bytes / 1_000_000:,.1f} MB"
+                f" about {_size(plan.bytes)}"
+            )
+        elif plan.comments == 0:
+            lines.append(
+                "  nothing is pending: what the pending model selects from is empty, as a build with --empty leaves it;"
+                f" `dbt build --select +{plan.task}`"
             )
         else:
             lines.append("  nothing is pending")
@@ -104,6 +157,17 @@ def plan_lines(plans: Sequence[Plan]) -> list[str]:
                 f" or fields; `version: {plan.version + 1}` would label every text again"
             )
     return lines
+
+
+def batch_lines(batches: Sequence[Batch]) -> list[str]:
+    """Return the batches for people, one a line."""
+    return [
+        f"  batch {batch.batch_key} {batch.state.value}"
+        + (f" ({batch.reason}: {batch.message})" if batch.reason else "")
+        + f", {_count(batch.claims, 'text')}, {batch.task.name} version {batch.task.version},"
+        f" {batch.planned_at:%Y-%m-%d %H:%M} UTC, {batch.provider}"
+        for batch in batches
+    ]
 
 
 def labels_table(field: str, values: dict[str, int]) -> Table:
@@ -121,3 +185,7 @@ def labels_table(field: str, values: dict[str, int]) -> Table:
 
 def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1_000_000:,.1f} MB" if size_bytes >= 1_000_000 else f"{size_bytes / 1000:,.1f} kB"

@@ -93,7 +93,7 @@ def label(
     stage(project, tasks)
     plans = plan(project, tasks, settings.limit)
     voice.confirm(plans)
-    if not any(plan.has_work for plan in plans) and not Ledger(project, "").batches(tasks):
+    if not any(plan.has_work for plan in plans) and not Ledger(project, "").batches(tables_of(project, tasks)):
         return Summary()
     provider = connect()
     try:
@@ -123,7 +123,7 @@ def cancel(project: Project, tasks: Sequence[Task], provider: Provider, settings
     with _started(project, tasks, provider, settings, voice) as started:
         asked: set[str] = set()
         for _ in _rounds(started):
-            for batch in started.ledger.batches(tasks, [State.SUBMITTED]):
+            for batch in started.ledger.batches(started.tables, [State.SUBMITTED]):
                 if batch.batch_key not in asked and not started.identity.contradicts(batch.provider):
                     assert batch.provider_batch_id is not None
                     provider.cancel(batch.provider_batch_id)
@@ -135,6 +135,17 @@ def cancel(project: Project, tasks: Sequence[Task], provider: Provider, settings
         return _summary(started)
 
 
+def tables_of(project: Project, tasks: Sequence[Task]) -> list[str]:
+    """Return the tables that a run of these tasks takes care of.
+
+    With all tasks that includes tables which no task names any more: what was sent for them is paid for.
+    """
+    tables = {task.table for task in tasks}
+    if len(tasks) == len(project.tasks):
+        tables |= Ledger(project, "").unresolved_tables()
+    return sorted(tables)
+
+
 @contextmanager
 def _started(
     project: Project, tasks: Sequence[Task], provider: Provider, settings: Settings, voice: Voice
@@ -142,10 +153,12 @@ def _started(
     run_key = new_key()
     identity = provider.identify()
     ledger = Ledger(project, run_key)
-    with ledger.leased(tasks), work_folder(project.folder, run_key) as folder:
+    ledger.check(tasks)
+    tables = tables_of(project, tasks)
+    with ledger.leased(tables), work_folder(project.folder, run_key) as folder:
         yield Run(
             project=project,
-            tasks=list(tasks),
+            tables=tables,
             ledger=ledger,
             provider=provider,
             identity=identity,
@@ -169,12 +182,12 @@ def _rounds(run: Run) -> Iterator[None]:
             return
         run.show(list(run.progress.values()))
         time.sleep(min(run.wait_seconds, _LONGEST_WAIT_SECONDS))
-        run.ledger.renew(run.tasks)
+        run.ledger.renew(run.tables)
 
 
 def _advance(run: Run) -> None:
     """Take every unresolved batch as far as it goes now: recover it, look at it, load it."""
-    for batch in run.ledger.batches(run.tasks):
+    for batch in run.ledger.batches(run.tables):
         if run.identity.contradicts(batch.provider):
             run.stuck[batch.batch_key] = f"it was sent to {batch.provider}; this is {run.identity}, which proves nothing"
             continue
@@ -222,7 +235,7 @@ def _check_origin(run: Run, outbox: Outbox) -> None:
 
 
 def _unresolved(run: Run) -> list[Batch]:
-    return [batch for batch in run.ledger.batches(run.tasks) if batch.batch_key not in run.stuck]
+    return [batch for batch in run.ledger.batches(run.tables) if batch.batch_key not in run.stuck]
 
 
 def _summary(run: Run) -> Summary:
@@ -231,7 +244,7 @@ def _summary(run: Run) -> Summary:
         labelled=run.labelled,
         rejected=run.rejected,
         retried=run.retried,
-        in_flight=[batch.batch_key for batch in run.ledger.batches(run.tasks)],
+        in_flight=[batch.batch_key for batch in run.ledger.batches(run.tables)],
         problems=[
             *(f"task with table `{table}` stopped: {why}" for table, why in run.stopped.items()),
             *(f"batch {key} is left as it is: {why}" for key, why in run.stuck.items()),

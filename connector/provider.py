@@ -31,7 +31,10 @@ _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "b
 # The transport of the installed openai client: httpx up to 2.x, httpx2 from 3.x on.
 _transport = importlib.import_module("httpx2" if int(openai.__version__.partition(".")[0]) >= 3 else "httpx")
 _TransportError: type[Exception] = _transport.HTTPError
-_READ_RETRIES = 4
+_READ_RETRIES = 3
+# how long a peer may say nothing, between two chunks of a file as well
+_SILENCE_SECONDS = 300.0
+_CONNECT_SECONDS = 10.0
 _CHUNK_BYTES = 1 << 20
 
 
@@ -67,9 +70,12 @@ class RemoteBatch:
 class Provider:
     """One account at one provider; safe to make without a key being checked, nothing is sent before a call."""
 
-    def __init__(self, api_key: str, base_url: str | None, timeout_seconds: float = 600.0) -> None:
+    def __init__(self, api_key: str, base_url: str | None) -> None:
         self._client = openai.OpenAI(
-            api_key=api_key, base_url=base_url, max_retries=_READ_RETRIES, timeout=timeout_seconds
+            api_key=api_key,
+            base_url=base_url,
+            max_retries=_READ_RETRIES,
+            timeout=openai.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         )
 
     def close(self) -> None:
@@ -115,7 +121,9 @@ class Provider:
 
     def create(self, file_id: str, batch_key: str, timeout_seconds: float) -> RemoteBatch:
         """Create the batch: once, without retries, because the endpoint takes no idempotency key."""
-        client = self._client.with_options(max_retries=0, timeout=timeout_seconds)
+        client = self._client.with_options(
+            max_retries=0, timeout=openai.Timeout(timeout_seconds, connect=_CONNECT_SECONDS)
+        )
         with self._words("create the batch"):
             made = client.batches.create(
                 input_file_id=file_id,

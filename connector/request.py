@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from connector.task import AnyOf, Boolean, Integer, OneOf, Task, TaskField
 
-ENDPOINT = "/v1/chat/completions"
+ENDPOINT: Final = "/v1/chat/completions"
 MAX_DOUBLINGS = 6
 _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 _RULES = (
@@ -49,7 +49,7 @@ class Template:
 
 
 def sendable(text: str) -> str:
-    """Replace what strict JSON or a database refuses: NUL and lone surrogates. The text's key stays that of the original."""
+    """Replace what strict JSON or a database refuses: NUL and lone surrogates; its key stays the original's."""
     return _UNSENDABLE.sub("\ufffd", text)
 
 

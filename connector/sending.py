@@ -116,7 +116,7 @@ def make_room(run: Run, outbox: Outbox) -> None:
     if newest is None or newest.state is not State.REFUSED or newest.reason != TOKEN_LIMIT:
         outbox.waits_for_room = False
         return
-    live = run.ledger.batches(run.tasks, [State.SUBMITTED])
+    live = run.ledger.batches(run.tables, [State.SUBMITTED])
     outbox.waits_for_room = any(batch.task.model == outbox.task.model for batch in live)
     if not outbox.waits_for_room and not fits_queue(newest):
         outbox.max_requests = newest.claims // 2 or MAX_REQUESTS

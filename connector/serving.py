@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from connector.errors import LabelsError
-from connector.files import state_folder
-from connector.local import LocalServer, LocalServerError, MissingExtra, ServerSettings
-from connector.local import serve as serve_settings
+from connector.files import state_folder, write_text
+from connector.local import LocalServer, LocalServerError, MissingExtra, ServerSettings, serve
+from connector.local.faults import parse_assignment
 from connector.provider import Provider
 
 
@@ -33,36 +32,25 @@ def local_provider(project_folder: Path, models: tuple[str, ...]) -> Iterator[Pr
 
 
 def serve_forever(how: Mapping[str, Any], out: TextIO) -> None:
-    """Serve until interrupted, saying first how to reach it."""
+    """Serve until interrupted; once it takes requests, say how to reach it, in words for a shell."""
+
+    def announce(server: LocalServer) -> None:
+        out.write(f"export OPENAI_BASE_URL={server.base_url} OPENAI_API_KEY={server.token}\n")
+        out.flush()
+
     with _words():
-        settings = ServerSettings(
-            **{key: value for key, value in how.items() if key != "faults"},
-            faults=dict(_fault(text) for text in how["faults"]),
-        )
-        if settings.port:
-            out.write(
-                f"export OPENAI_BASE_URL=http://{settings.host}:{settings.port}/v1 OPENAI_API_KEY={settings.tokens[0]}\n"
-            )
-        serve_settings(settings)
+        settings = {**how, "faults": dict(map(parse_assignment, how["faults"]))}
+        if how["upstream_url"]:
+            settings["engine"] = "upstream"
+        serve(ServerSettings(**settings), announce)
 
 
 def _kept_token(state_dir: Path) -> str:
     """Return the project's token for its own server, made once: another token would be another account."""
     path = state_dir / "token"
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24), encoding="ascii")
+        write_text(path, secrets.token_urlsafe(24))
     return path.read_text(encoding="ascii")
-
-
-def _fault(text: str) -> tuple[str, object]:
-    name, given, value = text.partition("=")
-    if not given:
-        return name, True
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 @contextmanager

@@ -75,7 +75,11 @@ def _field(field: TaskField) -> dict[str, Any]:
         lines.append(f"A whole number from {field.min} to {field.max}.")
     elif isinstance(field, Text):
         lines.append(f"A text of at most {field.max} characters.")
-    column: dict[str, Any] = {"name": field.name, "description": " ".join(lines) or "True or false."}
+    description = " ".join(lines) or "True or false."
+    if any(mark in description for mark in ("{{", "{%", "{#")):
+        # dbt renders descriptions
+        description = f"{{% raw %}}{description}{{% endraw %}}"
+    column: dict[str, Any] = {"name": field.name, "description": description}
     if isinstance(field, (OneOf, AnyOf)):
         column["data_tests"] = ["dbt_labels.accepted_label"]
     return column

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-OWN_COLUMNS = frozenset(
-    "text_key version outcome reason raw model prompt_hash input_tokens output_tokens cost_usd attempt batch_key "
-    "labelled_at".split()
-)
 OWN_TABLES = frozenset({"label_claims", "label_events", "label_leases"})
-OWN_PARAMS = frozenset(
-    "messages model response_format max_tokens max_completion_tokens n stream stream_options tools tool_choice "
-    "functions function_call store logprobs top_logprobs".split()
-)
-# Structured outputs, limits of a schema (platform documentation, read November 2026)
+_OWN_COLUMNS = """
+    text_key version outcome reason raw model prompt_hash input_tokens output_tokens cost_usd attempt batch_key
+    labelled_at
+"""
+OWN_COLUMNS = frozenset(_OWN_COLUMNS.split())
+_OWN_PARAMS = """
+    messages model response_format max_tokens max_completion_tokens n stream stream_options tools tool_choice functions
+    function_call store logprobs top_logprobs
+"""
+OWN_PARAMS = frozenset(_OWN_PARAMS.split())
+# Structured outputs, limits of a schema: enum values and characters of names and values (platform documentation, read
+# November 2026)
 MAX_ENUM_VALUES = 1000
+MAX_ENUM_CHARACTERS = 15_000
+MAX_SCHEMA_CHARACTERS = 120_000
+# Larger whole numbers are not exact in every JSON reader.
+MAX_WHOLE = 2**53 - 1
+_UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def _quoted(value: object) -> object:
-    """Refuse what YAML made of an unquoted word or number."""
+    """Refuse what YAML made of an unquoted word or number, and what no JSON reader has to take."""
     if isinstance(value, bool):
         raise ValueError(f"YAML turned this into `{str(value).lower()}`: quote it")
     if value is None or isinstance(value, (int, float)):
         raise ValueError(f"YAML turned this into {'null' if value is None else repr(value)}: quote it")
     if not isinstance(value, str):
-        raise ValueError(f"must be a word or a text, not {type(value).__name__}: quote it")
+        raise ValueError(f"must be a word or a text, not {_kind_of(value)}: quote it")
+    if not value.strip():
+        raise ValueError("is empty")
+    if found := _UNSENDABLE.search(value):
+        raise ValueError(f"has the character {found[0]!r}, which can not be sent: take it out")
     return value
 
 
-Word = Annotated[str, BeforeValidator(_quoted), Field(min_length=1)]
+def _kind_of(value: object) -> str:
+    return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else type(value).__name__
+
+
+Word = Annotated[str, BeforeValidator(_quoted)]
 
 
 class _Strict(BaseModel):
@@ -52,6 +69,8 @@ class _Field(_Strict):
             raise ValueError(f"`{name}` can not be a column and a JSON key: use {NAME.pattern}")
         if name in OWN_COLUMNS:
             raise ValueError(f"`{name}` is a column of every table of labels: choose another name")
+        if name == "text":
+            raise ValueError("`text` is the text itself in `examples`: choose another name")
         return name
 
 
@@ -62,7 +81,7 @@ class _Choice(_Field):
     @classmethod
     def _words(cls, values: object) -> dict[str, str | None]:
         if isinstance(values, Mapping):
-            pairs = [(key, description) for key, description in values.items()]
+            pairs = list(values.items())
         elif isinstance(values, (list, tuple)):
             pairs = [(value, None) for value in values]
         else:
@@ -72,22 +91,22 @@ class _Choice(_Field):
         for value, description in pairs:
             try:
                 word = str(_quoted(value))
+                about = description if description is None else str(_quoted(description))
             except ValueError as error:
-                mistakes.append(str(error))
+                mistakes.append(f"{value!r}: {error}" if isinstance(value, str) and value else str(error))
                 continue
-            if not word.strip():
-                mistakes.append("an empty value")
-            elif word in words:
+            if word in words:
                 mistakes.append(f"`{word}` appears twice")
             elif any(ord(character) < 32 for character in word):
                 mistakes.append(f"{word!r} has a control character")
-            elif description is not None and not isinstance(description, str):
-                mistakes.append(f"the description of `{word}` must be a text: quote it")
-            words[word] = description if isinstance(description, str) else None
+            words[word] = about
         if mistakes:
             raise ValueError("; ".join(mistakes))
         if not 2 <= len(words) <= MAX_ENUM_VALUES:
             raise ValueError(f"has {len(words)} values; 2 to {MAX_ENUM_VALUES} are possible")
+        characters = sum(map(len, words))
+        if len(words) > 250 and characters > MAX_ENUM_CHARACTERS:
+            raise ValueError(f"{len(words)} values have {characters} characters; {MAX_ENUM_CHARACTERS} are possible")
         return words
 
 
@@ -114,8 +133,8 @@ class Integer(_Field):
     """Ask for a whole number from `min` to `max`; an integer column."""
 
     type: Literal["integer"]
-    min: int
-    max: int
+    min: int = Field(ge=-MAX_WHOLE, le=MAX_WHOLE)
+    max: int = Field(ge=-MAX_WHOLE, le=MAX_WHOLE)
 
     @model_validator(mode="after")
     def _in_order(self) -> Integer:
@@ -137,8 +156,8 @@ TaskField = Annotated[OneOf | AnyOf | Boolean | Integer | Text, Field(discrimina
 class Run(_Strict):
     """How the task is run; not part of the prompt."""
 
-    max_output_tokens: int = Field(default=200, ge=1)
-    max_attempts: int = Field(default=3, ge=1)
+    max_output_tokens: int = Field(default=200, ge=1, le=1_000_000)
+    max_attempts: int = Field(default=3, ge=1, le=100)
 
 
 class Task(_Strict):
@@ -147,7 +166,7 @@ class Task(_Strict):
     name: str
     table: Word
     text: Word
-    version: int = Field(default=1, ge=1)
+    version: int = Field(default=1, ge=1, le=2**31 - 1)
     model: Word
     params: dict[str, Any] = Field(default_factory=dict)
     instructions: Word
@@ -182,15 +201,31 @@ class Task(_Strict):
         ours = sorted(OWN_PARAMS & params.keys())
         if ours:
             raise ValueError(f"dbt-labels sets {', '.join(f'`{name}`' for name in ours)} itself: leave it out")
+        if mistakes := _json_mistakes(params):
+            raise ValueError("; ".join(mistakes))
         return params
 
-    @model_validator(mode="after")
-    def _names_and_examples(self) -> Task:
-        names = [field.name for field in self.fields]
-        mistakes = [f"fields: `{name}` appears twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    @field_validator("fields")
+    @classmethod
+    def _fit_one_schema(cls, fields: tuple[TaskField, ...]) -> tuple[TaskField, ...]:
+        names = [field.name for field in fields]
+        words = [word for field in fields if isinstance(field, (OneOf, AnyOf)) for word in field.values]
+        characters = sum(map(len, names)) + sum(map(len, words))
+        mistakes = [f"`{name}` appears twice" for name in sorted({n for n in names if names.count(n) > 1})]
         if not names:
-            mistakes.append("fields: at least one is needed")
-        if self.text in names:
+            mistakes.append("at least one is needed")
+        if len(words) > MAX_ENUM_VALUES:
+            mistakes.append(f"{len(words)} values in all; a schema can have {MAX_ENUM_VALUES}")
+        if characters > MAX_SCHEMA_CHARACTERS:
+            mistakes.append(f"{characters} characters in all; a schema can have {MAX_SCHEMA_CHARACTERS}")
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
+        return fields
+
+    @model_validator(mode="after")
+    def _text_and_examples(self) -> Task:
+        mistakes = []
+        if self.text in {field.name for field in self.fields}:
             mistakes.append(f"fields: `{self.text}` is the text's column: choose another name")
         for number, example in enumerate(self.examples, 1):
             mistakes += [f"examples.{number}: {mistake}" for mistake in self._example_mistakes(example)]
@@ -199,10 +234,41 @@ class Task(_Strict):
         return self
 
     def _example_mistakes(self, example: dict[str, Any]) -> list[str]:
-        if not isinstance(example.get("text"), str) or not example["text"].strip():
-            return ["needs `text`"]
+        try:
+            _quoted(example.get("text", ""))
+        except ValueError as error:
+            return [f"`text`: {error}"]
         answer = {key: value for key, value in example.items() if key != "text"}
         return answer_mistakes(self.fields, answer)
+
+
+def _json_mistakes(value: object, path: str = "") -> list[str]:
+    """Return what JSON has no form for."""
+    where = f"`{path}`: " if path else ""
+    if isinstance(value, dict):
+        return [
+            mistake
+            for key, member in value.items()
+            for mistake in (
+                _json_mistakes(member, f"{path}.{key}".lstrip("."))
+                if isinstance(key, str)
+                else [f"{where}the key {key!r} must be a text: quote it"]
+            )
+        ]
+    if isinstance(value, list):
+        return [
+            mistake
+            for place, member in enumerate(value, 1)
+            for mistake in _json_mistakes(member, f"{path}.{place}".lstrip("."))
+        ]
+    if isinstance(value, str):
+        return [f"{where}has a character that can not be sent"] if _UNSENDABLE.search(value) else []
+    if value is None or isinstance(value, bool):
+        return []
+    if isinstance(value, (int, float)):
+        fits = math.isfinite(value) and (isinstance(value, float) or abs(value) <= MAX_WHOLE)
+        return [] if fits else [f"{where}{value} is not a number of JSON"]
+    return [f"{where}YAML turned this into {_kind_of(value)}: quote it"]
 
 
 def answer_mistakes(fields: Iterable[TaskField], answer: object) -> list[str]:
@@ -239,35 +305,3 @@ def value_mistake(field: TaskField, value: object) -> str | None:
     if not isinstance(value, str):
         return "is not a text"
     return f"longer than {field.max} characters" if len(value) > field.max else None
-
-
-def parse_task(name: str, block: Mapping[str, Any]) -> Task | list[str]:
-    """Return the task of a pending model, or its mistakes, each naming the key and the fix.
-
-    `block` is `config.meta.dbt_labels` with the instructions' file already read into `instructions`.
-    """
-    try:
-        return Task.model_validate({**block, "name": name})
-    except ValidationError as error:
-        return [_mistake(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors()]
-
-
-_KINDS = frozenset({"one_of", "any_of", "boolean", "integer", "text"})
-
-
-def _mistake(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    path = ".".join(
-        str(part + 1) if isinstance(part, int) else part
-        for place, part in enumerate(location)
-        if not (part in _KINDS and place == 2 and location[0] == "fields")
-    )
-    if kind == "missing":
-        return f"`{path}` is missing"
-    if kind == "extra_forbidden":
-        return f"`{path}` is not a key of a task"
-    if kind == "union_tag_invalid":
-        return f"`{path}.type` must be one of {', '.join(sorted(_KINDS))}"
-    if kind == "union_tag_not_found":
-        return f"`{path}.type` is missing: one of {', '.join(sorted(_KINDS))}"
-    text = message.removeprefix("Value error, ")
-    return f"`{path}`: {text}" if path else text

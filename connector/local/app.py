@@ -250,13 +250,14 @@ class Api:
         return JSONResponse(self._faults.show())
 
     def set_faults(self, call: Call) -> Response:
-        """Make the body's faults the active ones, all others inactive."""
+        """Make the body's faults the active ones, all others inactive, and count all strikes from zero."""
         if not isinstance(call.body, dict):
             raise Problem(400, "Expected an object of fault names and values.")
         try:
             self._faults.replace(call.body)
         except InvalidFault as error:
             raise Problem(400, str(error), code="invalid_value") from error
+        self._store.forget_fault_hits()
         return self.show_faults(call)
 
     def make_batches(self, call: Call) -> Response:

@@ -4,7 +4,7 @@ A value is a single scalar (the first key below), or a JSON object of the keys. 
 is over: unlimited where not given, but 1 for the faults of one route and cut downloads. Shares are 0 to 1. Which rows a
 share takes is decided by a hash of `seed` and the custom id, or of `seed` and the text where `times` is given (or `by`
 is `content`). Rows' strikes are counted per text on disk, so a text is struck at most `times` times, whatever its
-custom id and across restarts; all other counters begin anew with the process.
+custom id and across restarts; all other counters begin anew with the process. PUT /local/faults resets all of them.
 Routes: upload, list_files, retrieve_file, download, delete_file, create_batch, list, retrieve, cancel, chat, models.
 
 | name | keys | what happens |

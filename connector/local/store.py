@@ -329,6 +329,11 @@ class Store:
             ).fetchone()
         return 0 if row is None else int(row[0])
 
+    def forget_fault_hits(self) -> None:
+        """Let every fault strike every text anew."""
+        with self._lock:
+            self._db.execute("delete from fault_hits")
+
     def answered_lines(self, batch_id: str) -> set[int]:
         """List the line numbers of a batch that need no execution any more."""
         with self._lock:

@@ -13,18 +13,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
 from dbt.adapters.base import BaseAdapter
 from dbt.adapters.factory import get_adapter_by_type
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.graph.nodes import ModelNode
+from dbt_common.exceptions import DbtBaseException
 
 from connector import __version__
 from connector.errors import ProjectError, TaskError, WarehouseError, WarehouseLocked
-from connector.task import Task, parse_task
+from connector.task import Task
+from connector.warehouse.declaration import PACKAGE, Declaration, read_tasks
 
-PACKAGE = "dbt_labels"
 _HANDLES = {"duckdb": "connector.warehouse.duckdb"}
 _LOCK_PATIENCE_SECONDS = 30.0
 # macros that only write SQL: dbt takes milliseconds for each call, and a run makes hundreds
@@ -49,38 +49,45 @@ class Options:
         return arguments
 
 
+def _silent(_: str) -> None:
+    return None
+
+
 @dataclass
 class Project:
-    """A parsed project. `parse` makes it; nothing is connected before `connect`."""
+    """A parsed project. `parse_project` makes it; nothing is connected before `connect`. `say` hears of waiting."""
 
     options: Options
     manifest: Manifest
     tasks: list[Task]
     notes: list[str] = field(default_factory=list)
+    say: Callable[[str], None] = _silent
     lock_patience_seconds: float = _LOCK_PATIENCE_SECONDS
     _rendered: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Return the dbt project's name."""
-        return str(self._adapter.config.project_name)  # type: ignore[attr-defined]
+        return str(self._config.project_name)
 
     @property
     def folder(self) -> Path:
         """Return the project's folder."""
-        return Path(self._adapter.config.project_root)  # type: ignore[attr-defined]
+        return Path(self._config.project_root)
 
     @property
     def target(self) -> str:
         """Return the profile's target with its adapter, for people."""
-        config: Any = self._adapter.config
+        config = self._config
         return f"{config.profile_name}.{config.target_name} ({config.credentials.type})"
 
     def run_dbt(self, command: str, *arguments: str, quiet: bool = False) -> None:
         """Run a dbt command in this process, its output on stderr; raise `ProjectError` where it fails.
 
-        The database is let go of afterwards.
+        dbt gives up at once on a locked database, so it begins when that can be had. It is let go of afterwards.
         """
+        with self.connect():
+            pass
         try:
             result = _invoke([command, *arguments, *self.options.arguments()], self.manifest, quiet=quiet)
         finally:
@@ -99,7 +106,7 @@ class Project:
         return [node for node in _models(self.manifest) if node.unique_id in names]
 
     def choose(self, names: Sequence[str]) -> list[Task]:
-        """Return the named tasks, or all; raises `TaskError` for a name without a task, or where there is none at all."""
+        """Return the named tasks, or all; raises `TaskError` for a name without a task, or where there is none."""
         if not self.tasks:
             raise TaskError(
                 "the project has no task", 'give a model `config.meta.dbt_labels`; see "The task" in README.md'
@@ -121,7 +128,7 @@ class Project:
         tables = {task.table for task in tasks}
         for source in self.manifest.sources.values():
             if source.identifier in tables:
-                return self.folder / source.original_file_path
+                return self.folder / str(source.original_file_path)
         return self.folder / Path(self.model(tasks[0]).original_file_path).parent / "labels.yml"
 
     def source_of(self, task: Task) -> str | None:
@@ -138,7 +145,7 @@ class Project:
         Raises `WarehouseLocked` or `WarehouseError`. An error of the database inside is given as `WarehouseError`.
         """
         adapter = self._adapter
-        self._handles.check_credentials(adapter.config.credentials)
+        self._handles.check_credentials(self._config.credentials)
         deadline = time.monotonic() + self.lock_patience_seconds
         with adapter.connection_named("dbt_labels"):
             try:
@@ -147,20 +154,26 @@ class Project:
                 try:
                     yield Session(adapter, handle, self._rendered)
                 except handle.errors as error:
-                    raise WarehouseError(f"the warehouse refused: {str(error).splitlines()[0]}") from error
+                    raise WarehouseError(f"the warehouse refused: {str(error).partition(chr(10))[0]}") from error
+                except DbtBaseException as error:
+                    raise WarehouseError(f"dbt refused: {str(error).strip()}") from error
             finally:
                 adapter.cache.clear()
                 adapter.connections.release()
                 self._handles.release(adapter.connections)
 
     def _open(self, adapter: BaseAdapter, deadline: float) -> Any:
+        said = False
         while True:
             try:
                 return adapter.connections.get_thread_connection().handle
-            except Exception as error:  # noqa: BLE001 - whatever the driver raises on connecting; all become ours
+            except Exception as error:  # whatever the driver raises on connecting
                 translated = self._handles.translate_open(error)
                 if not isinstance(translated, WarehouseLocked) or time.monotonic() > deadline:
                     raise translated from error
+                if not said:
+                    self.say(f"{translated.message}; waiting up to {self.lock_patience_seconds:.0f} s for it")
+                    said = True
                 adapter.connections.release()
                 adapter.connections.set_connection_name("dbt_labels")
                 time.sleep(0.25)
@@ -170,6 +183,10 @@ class Project:
         adapter = get_adapter_by_type(self.manifest.metadata.adapter_type or "")
         adapter.set_macro_resolver(self.manifest)
         return adapter
+
+    @property
+    def _config(self) -> Any:
+        return self._adapter.config
 
     @property
     def _handles(self) -> ModuleType:
@@ -185,13 +202,14 @@ class Session:
         self.handle = handle
 
     def macro(self, name: str, **arguments: Any) -> Any:
-        """Return what a macro of the package returns, rendered once per project where it depends on its arguments alone."""
+        """Return what a macro of the package returns, once per project where it depends on its arguments alone."""
         call = f"{name} {sorted(arguments.items())}"
         if name in _CONSTANT and call in self._rendered:
             return self._rendered[call]
         result = self._adapter.execute_macro(name, project=PACKAGE, kwargs=arguments)
         result = result.strip() if isinstance(result, str) else result
-        self._rendered[call] = result
+        if name in _CONSTANT:
+            self._rendered[call] = result
         return result
 
     def relation(self, table: str) -> str:
@@ -200,16 +218,14 @@ class Session:
 
     def quote(self, column: str) -> str:
         """Return a column's name, quoted for SQL."""
-        return self._adapter.quote(column)
+        return str(self._adapter.quote(column))
 
     def columns(self, relation: str) -> dict[str, str]:
         """Return a relation's columns and types in lower case; empty where there is no such relation."""
         try:
-            described = self.handle.rows(f"select * from {relation} limit 0")
+            rows = self.handle.rows(f"describe select * from {relation}")
         except self.handle.errors:
             return {}
-        del described
-        rows = self.handle.rows(f"describe select * from {relation}")
         return {str(row["column_name"]).lower(): str(row["column_type"]).lower() for row in rows}
 
     @contextlib.contextmanager
@@ -232,21 +248,25 @@ def parse_project(options: Options) -> Project:
     result = _invoke(["parse", *options.arguments()], None, quiet=True)
     manifest = result.result
     if not isinstance(manifest, Manifest):
-        raise ProjectError(f"dbt could not parse the project: {_dbt_message(result)}")
+        said = _dbt_message(result)
+        raise ProjectError(f"dbt could not parse the project: {said}", _hint(said))
     adapter_type = manifest.metadata.adapter_type or ""
     if adapter_type not in _HANDLES:
         raise ProjectError(f"dbt-labels does not work with `{adapter_type}` yet, only with {', '.join(_HANDLES)}")
     project = Project(options, manifest, [])
-    project.tasks, project.notes = _read_tasks(manifest, project.folder)
     _check_package(project)
+    project.tasks, project.notes = read_tasks(_declarations(manifest), project.folder)
     return project
 
 
 def _invoke(arguments: list[str], manifest: Manifest | None, quiet: bool) -> dbtRunnerResult:
     # dbt writes to stdout, which is for data here
-    sink: Callable[[], Any] = io.StringIO if quiet else lambda: sys.stderr
-    with contextlib.redirect_stdout(sink()):
-        return dbtRunner(manifest=manifest).invoke(arguments + (["--quiet"] if quiet else []))
+    sink = io.StringIO() if quiet else sys.stderr
+    with contextlib.redirect_stdout(sink):
+        result = dbtRunner(manifest=manifest).invoke(arguments + (["--quiet"] if quiet else []))
+    if isinstance(result.exception, KeyboardInterrupt):
+        raise result.exception
+    return result
 
 
 def _dbt_message(result: dbtRunnerResult) -> str:
@@ -254,6 +274,12 @@ def _dbt_message(result: dbtRunnerResult) -> str:
         return str(result.exception).strip()
     failed = [node for node in getattr(result.result, "results", []) if node.status in ("error", "fail")]
     return "\n".join(f"{node.node.name}: {str(node.message).strip()}" for node in failed) or "see logs/dbt.log"
+
+
+def _hint(said: str) -> str | None:
+    if "profile" in said:
+        return "profiles.yml is looked for in --profiles-dir, DBT_PROFILES_DIR, the current folder and ~/.dbt"
+    return None
 
 
 def _check_package(project: Project) -> None:
@@ -278,89 +304,15 @@ def _block(node: ModelNode) -> Any:
     return node.config.meta.get(PACKAGE)
 
 
-def _read_tasks(manifest: Manifest, folder: Path) -> tuple[list[Task], list[str]]:
-    nodes = [node for node in _models(manifest) if _block(node) is not None]
-    tasks: list[Task] = []
-    mistakes: list[str] = []
-    notes: list[str] = []
-    inherited = [node for node in nodes if not _declared_at_model(node, folder)]
-    if len(inherited) > 1:
-        names = ", ".join(f"`{node.name}`" for node in inherited)
-        mistakes.append(
-            f"dbt_project.yml: one `{PACKAGE}` block under a folder's `+meta` landed on several models: {names};"
-            " move it to the YAML of the one pending model"
+def _declarations(manifest: Manifest) -> list[Declaration]:
+    return [
+        Declaration(
+            model=node.name,
+            block=_block(node),
+            sql_file=node.original_file_path,
+            yaml_file=node.patch_path.partition("://")[2] if node.patch_path else None,
+            in_sql=PACKAGE in (node.config_call_dict.get("meta") or {}),
         )
-        nodes = [node for node in nodes if node not in inherited]
-    for node in nodes:
-        where = _yaml_path(node) or node.original_file_path
-        block, wrong = _with_instructions(node, folder, notes)
-        parsed = wrong or parse_task(node.name, block)
-        if isinstance(parsed, Task):
-            tasks.append(parsed)
-        else:
-            mistakes += [f"{where}: model `{node.name}`: {mistake}" for mistake in parsed]
-    tables = [task.table for task in tasks]
-    for table in sorted({table for table in tables if tables.count(table) > 1}):
-        names = ", ".join(f"`{task.name}`" for task in tasks if task.table == table)
-        mistakes.append(f"models {names}: two tasks with one table, `{table}`; give each its own")
-    if mistakes:
-        raise TaskError("\n".join(mistakes), 'keys are under `config.meta.dbt_labels`; see "The task" in README.md')
-    return tasks, notes
-
-
-def _with_instructions(node: ModelNode, folder: Path, notes: list[str]) -> tuple[dict[str, Any], list[str]]:
-    block = _block(node)
-    if not isinstance(block, dict):
-        return {}, [f"`{PACKAGE}` must be a mapping of keys"]
-    block = dict(block)
-    named = block.pop("instructions_file", None)
-    if named is None:
-        raw = _raw_instructions(node, folder)
-        if isinstance(raw, str) and isinstance(block.get("instructions"), str) and raw != block["instructions"]:
-            notes.append(
-                f"model `{node.name}`: dbt rendered the braces in `instructions`, so the model is asked something else"
-                " than the YAML says; put the wording in a file and name it in `instructions_file`"
-            )
-        return block, []
-    if "instructions" in block:
-        return block, ["`instructions` and `instructions_file` exclude each other: keep one"]
-    if not isinstance(named, str):
-        return block, ["`instructions_file` must be a path"]
-    path = folder / named
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        return block, [f"`instructions_file`: {path} can not be read: {error}"]
-    if not text.strip():
-        return block, [f"`instructions_file`: {path} is empty"]
-    return {**block, "instructions": text}, []
-
-
-def _yaml_path(node: ModelNode) -> str | None:
-    return node.patch_path.partition("://")[2] if node.patch_path else None
-
-
-def _raw_block(node: ModelNode, folder: Path) -> Any:
-    """Return the block as it stands in the model's YAML, before dbt renders it; None where it is not there."""
-    where = _yaml_path(node)
-    if where is None:
-        return None
-    try:
-        document = yaml.safe_load((folder / where).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return None
-    for model in (document or {}).get("models") or []:
-        if isinstance(model, dict) and model.get("name") == node.name:
-            meta = (model.get("config") or {}).get("meta") or model.get("meta") or {}
-            return meta.get(PACKAGE)
-    return None
-
-
-def _raw_instructions(node: ModelNode, folder: Path) -> Any:
-    block = _raw_block(node, folder)
-    return block.get("instructions") if isinstance(block, dict) else None
-
-
-def _declared_at_model(node: ModelNode, folder: Path) -> bool:
-    in_sql = PACKAGE in (node.config_call_dict.get("meta") or {})
-    return in_sql or _raw_block(node, folder) is not None
+        for node in _models(manifest)
+        if _block(node) is not None
+    ]

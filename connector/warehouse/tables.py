@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
-from connector.errors import WarehouseError
+from connector.errors import WarehouseError, WarehouseLocked
 from connector.ledger import UNRESOLVED, Batch, Claim, Identity, State
 from connector.request import prompt_hash
 from connector.result import Outcome
@@ -34,33 +34,50 @@ class Ledger:
         self.run_key = run_key
         self._holder = lease.this_holder(run_key)
 
-    @contextmanager
-    def leased(self, tasks: Sequence[Task]) -> Iterator[None]:
-        """Hold the leases of these tasks' tables; raises `LeaseHeld`, or `WarehouseError` where a table is not fit."""
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Raise `WarehouseError` where a table of these tasks or of the ledger is not fit."""
         with self.project.connect() as session:
             check_tables(session, tasks)
-            with session.transaction():
-                lease.take(session, self._holder, [task.table for task in tasks])
+
+    @contextmanager
+    def leased(self, tables: Sequence[str]) -> Iterator[None]:
+        """Hold the leases of these tables; raises `LeaseHeld`."""
+        with self.project.connect() as session, session.transaction():
+            lease.take(session, self._holder, tables)
         try:
             yield
         finally:
-            with self.project.connect() as session, session.transaction():
+            # a database that is locked just now keeps a lease of a process that will be gone: it ends by itself
+            with suppress(WarehouseLocked), self.project.connect() as session, session.transaction():
                 lease.release(session, self._holder)
 
-    def renew(self, tasks: Iterable[Task]) -> None:
+    def renew(self, tables: Iterable[str]) -> None:
         """Renew the leases, once a round; raises `LeaseLost`."""
         with self.project.connect() as session, session.transaction():
-            for task in tasks:
-                lease.renew(session, self._holder, task.table)
+            for table in tables:
+                lease.renew(session, self._holder, table)
+
+    def unresolved_tables(self) -> set[str]:
+        """Return the tables for which this dbt project has unresolved batches, whether a task still names them or not."""
+        with self.project.connect() as session:
+            events = session.relation("label_events")
+            if not session.columns(events):
+                return set()
+            rows = session.handle.rows(
+                f"select distinct label_table from ({session.macro('batches', events=events)}) as batches"
+                f" where project = ? and state in ({_marks(UNRESOLVED)})",
+                [self.project.name, *(state.value for state in UNRESOLVED)],
+            )
+        return {row["label_table"] for row in rows}
 
     def clock(self) -> datetime:
         """Return the warehouse's time, UTC without zone."""
         with self.project.connect() as session:
             return lease.clock(session)
 
-    def batches(self, tasks: Iterable[Task], states: Iterable[State] = UNRESOLVED) -> list[Batch]:
-        """Return the batches of these tasks' tables in these states, of any version, oldest first."""
-        wanted, tables = list(states), [task.table for task in tasks]
+    def batches(self, tables: Sequence[str], states: Iterable[State] = UNRESOLVED) -> list[Batch]:
+        """Return the batches of these tables in these states, of any version, oldest first."""
+        wanted = list(states)
         with self.project.connect() as session:
             events = session.relation("label_events")
             if not session.columns(events):
@@ -160,7 +177,7 @@ class Ledger:
 
     def newest_batch(self, task: Task) -> Batch | None:
         """Return the batch of the task's table that was planned last."""
-        found = self.batches([task], State)
+        found = self.batches([task.table], State)
         return found[-1] if found else None
 
     def labels_of_others(self, task: Task, provider: Identity) -> dict[str, int]:

@@ -58,9 +58,7 @@ def read_spool(path: Path) -> Iterator[Pending]:
         reader = pa.ipc.open_file(source)
         for place in range(reader.num_record_batches):
             columns = reader.get_batch(place).to_pydict()
-            yield from map(
-                Pending, columns["text_key"], columns["text"], columns["attempt"], columns["truncations"]
-            )
+            yield from map(Pending, columns["text_key"], columns["text"], columns["attempt"], columns["truncations"])
 
 
 def count_texts(project: Project, task: Task) -> Counts:
@@ -150,7 +148,11 @@ def _settled(session: Session, task: Task) -> str:
 
 
 def _check_pending(session: Session, project: Project, task: Task) -> None:
-    relation = project.model(task).relation_name or ""
+    relation = project.model(task).relation_name
+    if relation is None:
+        raise WarehouseError(
+            f"model `{task.name}` is ephemeral, so there is nothing to read", "make it a view or a table"
+        )
     columns = session.columns(relation)
     if not columns:
         raise WarehouseError(
@@ -163,6 +165,10 @@ def _check_pending(session: Session, project: Project, task: Task) -> None:
             f"model `{task.name}` has no column {names}; it has {', '.join(f'`{name}`' for name in columns)}",
             "`text` in the task's YAML names the text's column, `dbt_labels.text_key` makes the key",
         )
+    types = {name: columns[name.lower()] for name in ("text_key", task.text)}
+    foreign = [f"`{name}` is {kind}" for name, kind in types.items() if kind != "varchar"]
+    if foreign:
+        raise WarehouseError(f"model `{task.name}`: {' and '.join(foreign)}, not text", "cast it to varchar there")
     text, key = session.quote(task.text), session.quote("text_key")
     rows = session.handle.rows(
         f"select count(*) as rows, count({key}) as keys, count(distinct {key}) as texts, count({text}) as filled"
@@ -184,7 +190,7 @@ def _check_pending(session: Session, project: Project, task: Task) -> None:
 
 
 def _comments(session: Session, project: Project, task: Task) -> tuple[int | None, int | None]:
-    """Return rows and distinct texts of the one relation with keys that the pending model selects from, if there is one."""
+    """Return rows and distinct texts of the relation with keys that the pending model selects from, if there is one."""
     for node in project.parents(task):
         if node.relation_name and "text_key" in session.columns(node.relation_name):
             rows = session.handle.rows(

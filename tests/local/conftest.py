@@ -115,12 +115,12 @@ class Lab:
         asked: dict[str, Any] = {"endpoint": "/v1/chat/completions", "completion_window": "24h", **more}
         return client.batches.create(input_file_id=file_id, **asked)
 
-    def wait(self, condition: Callable[[], Any]) -> Any:
+    def wait(self, condition: Callable[[], Any], pause_seconds: float = 0.01) -> Any:
         """Poll until a condition gives something, and return that."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not (found := condition()):
             assert time.monotonic() < deadline, "waited too long"
-            time.sleep(0.01)
+            time.sleep(pause_seconds)
         return found
 
     def finish(self, client: openai.OpenAI, batch_id: str) -> Any:

@@ -316,6 +316,13 @@ def test_a_fault_with_times_strikes_a_text_so_often_whatever_its_custom_id_and_a
     assert refusals == [True, True, False]
 
 
+def test_faults_that_are_set_anew_strike_anew(lab: Any) -> None:
+    client = lab.open()
+    for _ in range(2):
+        set_faults(lab, client, row_500={"share": 1.0, "times": 1})
+        assert [lab.run(client, lab.lines(1)).request_counts.failed for _ in range(2)] == [1, 0]
+
+
 def test_each_row_fault_has_a_share_of_its_own(rows: Callable[..., Run]) -> None:
     _, _, output, errors = rows(200, row_500=0.2, row_refusal=0.2)
     refused = [x for x in output if x["response"]["body"]["choices"][0]["message"]["refusal"]]

@@ -17,7 +17,8 @@
     {% set taken = (before + after) | map("first") | list %}
     {% set own = [] %}
     {% for field in task.fields
-        if dbt_labels.is_name(field.name) and field.name not in taken and field.type in types %}
+        if dbt_labels.is_name(field.name) and field.name not in taken
+        and field.type is string and field.type in types %}
         {% do own.append([field.name, types[field.type]]) %}
         {% do taken.append(field.name) %}
     {% endfor %}
