@@ -1,7 +1,7 @@
 """Collecting: from a batch at the provider to outcomes in the warehouse.
 
-An answer is paid for, so nothing is called missing while there is doubt: when lines, counts and bytes do not fit, the batch is
-looked at and downloaded again until the grace time is over.
+An answer is paid for, so nothing is called missing while there is doubt: when lines, counts and bytes do not fit, the
+batch is looked at and downloaded again until the grace time is over.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def poll(run: Run, batch: Batch) -> None:
 
 
 def collect(run: Run, batch: Batch, remote: RemoteBatch) -> None:
-    """Download a terminal batch's files, judge every claim and load the outcomes; in doubt, leave it for a later round."""
+    """Download a terminal batch's files, judge every claim, load the outcomes; in doubt, leave it for a later round."""
     if remote.completed and remote.output_file_id is None:
         # paid for by the provider's own count: never missing, however long it takes
         _wait_or_leave(run, batch, f"the provider counts {remote.completed} answers but shows no file with them")

@@ -1,6 +1,6 @@
 """The ledger's words: what is remembered of a batch, and what an answer can become.
 
-The states' ranks and what settles a text are decided in SQL, by the macros `batch_states` and `settled` of the dbt package.
+The states' ranks and what settles a text are decided in SQL, by the dbt package's macros `batch_states` and `settled`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Identity:
     project: str | None = None
 
     def contradicts(self, other: Identity) -> bool:
-        """Tell whether the two can not be the same: another base URL, or an organisation or project both name unlike."""
+        """Tell whether the two can not be the same: other base URLs, or an organisation or project they name unlike."""
         pairs = ((self.organisation, other.organisation), (self.project, other.project))
         return self.base_url != other.base_url or any(a and b and a != b for a, b in pairs)
 

@@ -1,4 +1,4 @@
-"""The whole program: build is stage, plan, run and downstream. Every step is safe to be killed at and to be done again."""
+"""The whole program: build is stage, plan, run, downstream. Every step can be killed at any point and done again."""
 
 from __future__ import annotations
 
@@ -189,7 +189,9 @@ def _advance(run: Run) -> None:
     """Take every unresolved batch as far as it goes now: recover it, look at it, load it."""
     for batch in run.ledger.batches(run.tables):
         if run.identity.contradicts(batch.provider):
-            run.stuck[batch.batch_key] = f"it was sent to {batch.provider}; this is {run.identity}, which proves nothing"
+            run.stuck[batch.batch_key] = (
+                f"it was sent to {batch.provider}; this is {run.identity}, which proves nothing"
+            )
             continue
         try:
             if batch.state in (State.SUBMITTED, State.ENDED):
@@ -214,7 +216,7 @@ def _send(run: Run, outbox: Outbox) -> None:
 
 
 def _check_origin(run: Run, outbox: Outbox) -> None:
-    """Raise `UsageError` where going on would pay again for a moved table, or mix labels of two providers, unconfirmed."""
+    """Raise `UsageError` where going on would pay again for a moved table, or mix providers' labels, unconfirmed."""
     task = outbox.task
     others = run.ledger.labels_of_others(task, run.identity)
     if others and "other-provider" not in run.settings.confirmed:

@@ -40,7 +40,7 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file at the provider. `created_at` is Unix seconds by the provider's clock, `bytes` None where it is not said."""
+    """A file at the provider. `created_at` is Unix seconds by its clock, `bytes` None where it is not said."""
 
     id: str
     created_at: int

@@ -1,7 +1,7 @@
 """Recovery: what became of a batch whose sender died, or lost the reply, between planning and knowing its id.
 
-Nothing is sent again on a guess. Without `uploaded` nothing can have been created. From then on the provider is asked; only
-what it does not show for the whole grace time, and can not make any more because its file is deleted, is released.
+Nothing is sent again on a guess. Without `uploaded` nothing can have been created. From then on the provider is asked;
+only what it does not show for the whole grace time, and can not make any more because its file is deleted, is released.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def recover(run: Run, batch: Batch) -> RemoteBatch | None:
 
 
 def _look(run: Run, batch: Batch) -> RemoteBatch | None:
-    assert batch.input_file_id is not None and batch.file_created_at is not None
+    assert batch.input_file_id is not None
+    assert batch.file_created_at is not None
     return run.provider.find(batch.batch_key, batch.input_file_id, batch.file_created_at - _SLACK_SECONDS)
 
 

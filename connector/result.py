@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,32 +151,32 @@ def judge(task: Task, claim: Claim, answer: Answer) -> Outcome:
 
 def _judge_completion(task: Task, claim: Claim, answer: Answer) -> Outcome:
     body = answer.body
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    message = choice.get("message") if isinstance(choice.get("message"), dict) else {}
-    finish = choice.get("finish_reason")
-    content, refusal = message.get("content"), message.get("refusal")
-    paid = {
-        "model": _text_or_none(body.get("model")),
-        "input_tokens": _tokens(body, "prompt_tokens"),
-        "output_tokens": _tokens(body, "completion_tokens"),
-    }
+    choice = _first(body.get("choices"))
+    message = _mapping(choice.get("message"))
+    finish, content, refusal = choice.get("finish_reason"), message.get("content"), message.get("refusal")
+    paid = Outcome(
+        claim,
+        "labelled",
+        model=_text_or_none(body.get("model")),
+        input_tokens=_tokens(body, "prompt_tokens"),
+        output_tokens=_tokens(body, "completion_tokens"),
+    )
     if refusal:
-        return Outcome(claim, "rejected", "refused", raw=sendable(str(refusal)), **paid)
+        return replace(paid, outcome="rejected", reason="refused", raw=sendable(str(refusal)))
     if finish == "content_filter":
-        return Outcome(claim, "rejected", "filtered", raw=_text_or_none(content), **paid)
+        return replace(paid, outcome="rejected", reason="filtered", raw=_text_or_none(content))
     if finish == "length":
-        return _failed(task, claim, "truncated", _text_or_none(content), paid)
+        return _failed(task, replace(paid, reason="truncated", raw=_text_or_none(content)))
     answered = _parse_content(content)
     if finish not in ("stop", None) or answered is None or answer_mistakes(task.fields, answered):
         raw = _text_or_none(content) if isinstance(content, str) else _dump(answer)
-        return _failed(task, claim, "invalid", raw, paid)
-    return Outcome(claim, "labelled", values=_columns(task, answered), **paid)
+        return _failed(task, replace(paid, reason="invalid", raw=raw))
+    return replace(paid, values=_columns(task, answered))
 
 
-def _failed(task: Task, claim: Claim, reason: str, raw: str | None, paid: dict[str, Any]) -> Outcome:
-    last = claim.failures + 1 >= task.run.max_attempts
-    return Outcome(claim, "rejected" if last else "failed", reason, raw=raw, **paid)
+def _failed(task: Task, paid: Outcome) -> Outcome:
+    last = paid.claim.failures + 1 >= task.run.max_attempts
+    return replace(paid, outcome="rejected" if last else "failed")
 
 
 def _unavailable(claim: Claim, code: str, raw: str | None) -> Outcome:
@@ -212,26 +212,31 @@ def _error_code(answer: Answer) -> str | None:
     return answer.error_code or f"http_{answer.status_code}"
 
 
-def _parse_content(content: object) -> object | None:
+def _parse_content(content: object) -> object:
+    """Return what the content says as JSON, None where it is none. Lone surrogates are read too: they are paid for."""
     if not isinstance(content, str):
         return None
     try:
-        return msgspec.json.decode(content.encode("utf-8", "surrogatepass"))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    try:
-        return json.loads(content)  # type: ignore[no-any-return]
+        return json.loads(content)
     except (ValueError, RecursionError):
         return None
 
 
+def _first(value: object) -> dict[str, Any]:
+    return _mapping(value[0]) if isinstance(value, list) and value else {}
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _columns(task: Task, answered: object) -> dict[str, Any]:
-    assert isinstance(answered, dict)
+    assert isinstance(answered, dict), "only called with an answer that fits the fields"
     columns: dict[str, Any] = {}
     for field in task.fields:
         value = answered[field.name]
         if isinstance(field, AnyOf):
-            value = orjson.dumps([name for name in dict.fromkeys(value)]).decode()
+            value = orjson.dumps(list(dict.fromkeys(value))).decode()
         elif isinstance(value, str):
             value = sendable(value)
         columns[field.name] = value

@@ -48,9 +48,9 @@ class Run:
     """One run's ledger, provider and settings, with what it has done so far.
 
     `tables` are the tables of labels whose leases it holds.
-    `freed` are the batches whose texts it saw become free (loaded, refused, released): those without an outcome are sent
-    again. `stopped` has the reason for each task that must not send any more, `stuck` the batches that nothing can be said
-    of, with why. `doubt` and `wait_seconds` are of the round: what was not answered, and how long to wait.
+    `freed` are the batches whose texts it saw become free (loaded, refused, released): those without an outcome are
+    sent again. `stopped` has the reason for each task that must not send any more, `stuck` the batches that nothing can
+    be said of, with why. `doubt` and `wait_seconds` are of the round: what was not answered, and how long to wait.
     """
 
     project: Project

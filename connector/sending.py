@@ -20,7 +20,7 @@ CREATE_SECONDS = DURATION_SECONDS / 5
 
 @dataclass
 class Outbox:
-    """What is left to send for a task in this run: first all that was pending at its start, then what is to be tried again."""
+    """What is left to send for a task: all pending texts first, then those to be tried again."""
 
     task: Task
     began: bool = False
@@ -111,7 +111,7 @@ def _wait_or_raise(run: Run, error: ProviderError) -> bool:
 
 
 def make_room(run: Run, outbox: Outbox) -> None:
-    """After a refusal for the queue's limit: wait for our own batches to end, or, with none of ours in it, send less at once."""
+    """After a refusal for the queue's limit: wait for our own batches to end; with none of ours in it, send less."""
     newest = run.ledger.newest_batch(outbox.task)
     if newest is None or newest.state is not State.REFUSED or newest.reason != TOKEN_LIMIT:
         outbox.waits_for_room = False

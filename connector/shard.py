@@ -55,7 +55,8 @@ def write_shards(
 ) -> Iterator[Shard | TooLarge]:
     """Write shards one by one, each whole and on disk before it is given; the caller removes the file.
 
-    `max_requests` is asked anew for each shard. Only one shard's claims are in memory. A text that can not fit in any file is given as `TooLarge`.
+    `max_requests` is asked anew for each shard. Only one shard's claims are in memory. A text that can not fit in any
+    file is given as `TooLarge`.
     """
     waiting = iter(texts)
     carried: Pending | None = next(waiting, None)

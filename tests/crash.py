@@ -1,8 +1,8 @@
 """Run the pipeline in processes that are killed at a chosen boundary: before or after a provider call or a commit.
 
 Started as a script with a project's folder; it parses once, then forks a child for each line of JSON on stdin:
-{"key", "base_url", "kill_at" (a boundary's number or null), "grace_seconds", "max_requests", "poll_seconds"}; it answers
-with {"code", "boundaries", "error"}. A child that is killed answers nothing itself: its parent tells the signal.
+`key`, `base_url`, `kill_at` (a boundary's number or null), `grace_seconds`, `max_requests`, `poll_seconds`. It
+answers with `code`, `boundaries` and `error`; for a child that was killed its parent tells the signal.
 """
 
 from __future__ import annotations
@@ -87,9 +87,7 @@ def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     boundaries = Boundaries(command.get("kill_at"))
     boundaries.install()
     sending.MAX_REQUESTS = command.get("max_requests", sending.MAX_REQUESTS)
-    settings = Settings(
-        poll_seconds=command.get("poll_seconds", 0.02), grace_seconds=command.get("grace_seconds", 0.0)
-    )
+    settings = Settings(poll_seconds=command.get("poll_seconds", 0.02), grace_seconds=command.get("grace_seconds", 0.0))
     lines: list[str] = []
     voice = Voice(lines.append, lambda batches: None, lambda plans: None)
     try:

@@ -22,7 +22,7 @@ ACCOUNTS = 400
 
 
 class Forge:
-    """A project, a server with many accounts, and a process that forks runs; each trial gets a fresh account and warehouse."""
+    """A project, a server with many accounts, a process that forks runs; none of its accounts is used twice."""
 
     def __init__(self, folder: Path) -> None:
         self.lab = Lab(folder)
@@ -167,7 +167,10 @@ def _check_books(forge: Forge, key: str, context: str) -> None:
         "select text_key, count(*) from main_labels.comment_labels where outcome in ('labelled', 'rejected')"
         " group by text_key"
     )
-    assert dict(finals).keys() == dict(forge.lab.sql("select text_key, 1 from stg_comments where trim(comment_text) <> ''")).keys(), context
+    assert (
+        dict(finals).keys()
+        == dict(forge.lab.sql("select text_key, 1 from stg_comments where trim(comment_text) <> ''")).keys()
+    ), context
     assert {count for _, count in finals} == {1}, context
     assert not set(forge.lab.states()) - {"loaded", "released", "refused"}, context
 

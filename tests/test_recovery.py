@@ -74,9 +74,7 @@ def test_a_submitted_batch_is_left_alone_by_another_key(lab: Lab, server: Server
     assert lab.states() == ["submitted"]
 
 
-def test_another_server_proves_nothing_and_nothing_is_sent_again(
-    lab: Lab, start_server: Callable[..., Server]
-) -> None:
+def test_another_server_proves_nothing_and_nothing_is_sent_again(lab: Lab, start_server: Callable[..., Server]) -> None:
     first, second = start_server(state="first"), start_server(state="second")
     _upload_without_batch(lab, first)
     summary = lab.run(second.provider())
@@ -88,9 +86,7 @@ def test_a_fence_that_another_key_meets_half_done_stays_as_it_is(lab: Lab, serve
     _upload_without_batch(lab, server)
     provider = server.provider()
     witness = provider.upload_witness("half")
-    file_id, key = lab.sql(
-        "select input_file_id, batch_key from main_labels.label_events where event = 'uploaded'"
-    )[0]
+    file_id, key = lab.sql("select input_file_id, batch_key from main_labels.label_events where event = 'uploaded'")[0]
     lab.sql(
         "insert into main_labels.label_events (batch_key, event, witness_file_id, label_table, version)"
         " values (?, 'fencing', ?, 'comment_labels', 1)",

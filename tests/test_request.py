@@ -50,7 +50,9 @@ ANY_TEXT = st.text(st.characters()) | st.sampled_from(NASTY[:-1])
 
 _words = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12).filter(str.strip)
 _names = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True).filter(lambda name: name not in OWN_COLUMNS)
-_values = st.lists(_words, min_size=2, max_size=5, unique=True) | st.dictionaries(_words, st.none() | _words, min_size=2)
+_values = st.lists(_words, min_size=2, max_size=5, unique=True) | st.dictionaries(
+    _words, st.none() | _words, min_size=2
+)
 _about: dict[str, Any] = {"description": _words}
 _bounds = st.tuples(st.integers(-(2**53), 2**53), st.integers(-(2**53), 2**53)).map(sorted)
 _field = st.one_of(
@@ -67,7 +69,9 @@ _block = st.fixed_dictionaries(
         "table": _names,
         "text": st.just("comment_text"),
         "model": st.just(MODEL),
-        "instructions": st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])).map("Do. {}".format),
+        "instructions": st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])).map(
+            "Do. {}".format
+        ),
         "fields": st.lists(_field, min_size=1, max_size=4, unique_by=lambda field: field["name"]),
     },
     optional={"version": st.integers(1, 9), "params": st.just({"reasoning_effort": "none"})},

@@ -320,7 +320,7 @@ def test_what_dbt_hides_of_the_yaml_is_said_all_the_same(tmp_path: Path, yaml: s
         ("instructions: 'A {# comment #}'", True),
         ("instructions: |\n  Label the comment.\n", False),
         ("instructions: Label the comment.", False),
-        ('model: "{{ env_var(\'MODEL\') }}"', False),
+        ("model: \"{{ env_var('MODEL') }}\"", False),
     ],
 )
 def test_instructions_that_jinja_changed_are_noted_with_a_pointer_to_instructions_file(

@@ -38,7 +38,7 @@ def store_upload(store: Store, account: str, form: FormData) -> Document:
         raise _too_big(upload.size)
     expires_at = store.now() + _expiry_seconds(form)
     file_id, size_bytes = store.write_content(_pieces(upload))
-    return store.add_file(account, file_id, upload.filename or "upload.jsonl", purpose, size_bytes, expires_at)
+    return store.add_file(account, file_id, upload.filename or "upload.jsonl", str(purpose), size_bytes, expires_at)
 
 
 def _expiry_seconds(form: FormData) -> int:

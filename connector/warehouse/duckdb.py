@@ -65,15 +65,12 @@ class Handle:
         """Return a large result as record batches, read as they are taken."""
         return self._connection.sql(sql).to_arrow_reader(_ARROW_ROWS)
 
-    def append(self, relation: str, rows: pa.Table, unless: str | None = None) -> None:
-        """Append rows by column name; `unless` is a condition over `present` and `rows` that leaves out what is there."""
+    def append(self, relation: str, rows: pa.Table) -> None:
+        """Append rows by column name."""
         columns = ", ".join(f'"{name}"' for name in rows.column_names)
-        condition = f" where not exists (select 1 from {relation} as present where {unless})" if unless else ""
         self._connection.register("dbt_labels_rows", rows)
         try:
-            self._connection.execute(
-                f"insert into {relation} ({columns}) select {columns} from dbt_labels_rows as rows{condition}"
-            )
+            self._connection.execute(f"insert into {relation} ({columns}) select {columns} from dbt_labels_rows")
         finally:
             self._connection.unregister("dbt_labels_rows")
 

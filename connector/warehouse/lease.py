@@ -60,9 +60,7 @@ def take(session: Session, holder: Holder, tables: Iterable[str]) -> None:
 def renew(session: Session, holder: Holder, table: str) -> None:
     """Renew the lease to its full length; raise `LeaseLost` where another run has it. Call it in a transaction."""
     leases = session.relation("label_leases")
-    mine = session.handle.rows(
-        f"select 1 from {leases} where label_table = ? and owner = ?", [table, holder.owner]
-    )
+    mine = session.handle.rows(f"select 1 from {leases} where label_table = ? and owner = ?", [table, holder.owner])
     if not mine:
         raise LeaseLost(
             f"this run's lease for `{table}` ended and another run took it",
@@ -103,14 +101,14 @@ def _namespace() -> str:
 
 
 def _is_gone(row: dict[str, Any]) -> bool:
-    """Tell whether a lease's process can be seen to be gone: on this host, in this namespace, and not there any more."""
+    """Tell whether a lease's process can be seen to be gone: of this host and namespace, and not there any more."""
     process_id, _, rest = row["process"].partition(":")
     if row["host"] != socket.gethostname() or not rest.endswith(f":{_namespace()}"):
         return False
     try:
         if psutil.Process(int(process_id)).status() == psutil.STATUS_ZOMBIE:
             return True
-        return _process(int(process_id)) != row["process"]
+        return bool(_process(int(process_id)) != row["process"])
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:

@@ -279,6 +279,8 @@ def _dbt_message(result: dbtRunnerResult) -> str:
 def _hint(said: str) -> str | None:
     if "profile" in said:
         return "profiles.yml is looked for in --profiles-dir, DBT_PROFILES_DIR, the current folder and ~/.dbt"
+    if "label_ledger" in said:
+        return f"is the dbt package `{PACKAGE}` there? add it to packages.yml and run `dbt deps`"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The ledger's tables: every read and write of leases, batches, claims, events and labels, each a transaction of its own."""
+"""The ledger's tables: every read and write of leases, batches, claims, events and labels, each in one transaction."""
 
 from __future__ import annotations
 
@@ -19,11 +19,31 @@ from connector.task import Boolean, Integer, Task
 from connector.warehouse import lease
 from connector.warehouse.project import Project, Session
 
-_FACTS = (
-    "run_key provider organisation provider_project claims input_bytes task_snapshot input_file_id file_created_at witness_file_id"
-    " provider_batch_id provider_status output_file_id error_file_id completed failed labelled rejected retried"
-    " input_tokens output_tokens reason message"
-).split()
+_FACTS = [
+    "run_key",
+    "provider",
+    "organisation",
+    "provider_project",
+    "claims",
+    "input_bytes",
+    "task_snapshot",
+    "input_file_id",
+    "file_created_at",
+    "witness_file_id",
+    "provider_batch_id",
+    "provider_status",
+    "output_file_id",
+    "error_file_id",
+    "completed",
+    "failed",
+    "labelled",
+    "rejected",
+    "retried",
+    "input_tokens",
+    "output_tokens",
+    "reason",
+    "message",
+]
 
 
 class Ledger:
@@ -58,7 +78,7 @@ class Ledger:
                 lease.renew(session, self._holder, table)
 
     def unresolved_tables(self) -> set[str]:
-        """Return the tables for which this dbt project has unresolved batches, whether a task still names them or not."""
+        """Return the tables for which this dbt project has unresolved batches, named by a task or not."""
         with self.project.connect() as session:
             events = session.relation("label_events")
             if not session.columns(events):
@@ -124,8 +144,8 @@ class Ledger:
                 "text_history", labels=session.relation(batch.task.table), version=batch.task.version
             )
             rows = session.handle.rows(
-                "select claimed.custom_id, claimed.text_key, claimed.attempt, coalesce(history.failures, 0) as failures,"
-                " coalesce(history.truncations, 0) as truncations,"
+                "select claimed.custom_id, claimed.text_key, claimed.attempt,"
+                " coalesce(history.failures, 0) as failures, coalesce(history.truncations, 0) as truncations,"
                 " coalesce(history.unavailable_in_row, 0) as unavailable_in_row"
                 f" from {session.relation('label_claims')} as claimed"
                 f" left join ({history}) as history on history.text_key = claimed.text_key"
@@ -225,7 +245,7 @@ class Ledger:
 
 
 def check_tables(session: Session, tasks: Iterable[Task]) -> None:
-    """Raise `WarehouseError` where a table of the labels schema is missing, lacks a column or has one of another type."""
+    """Raise `WarehouseError` where a table is missing, lacks a column or has one of another type, all at once."""
     mistakes = []
     if not session.columns(session.relation("label_leases")):
         mistakes.append("the ledger's tables are missing")
