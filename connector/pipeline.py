@@ -23,6 +23,8 @@ from connector.warehouse.texts import count_changed_wording, count_texts
 
 _PATIENCE_ROUNDS = 10
 _LONGEST_WAIT_SECONDS = 300.0
+# a test that also needs a model outside the selection waits for a plain `dbt build`
+_BUILDABLE = ("--indirect-selection", "buildable")
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,12 @@ def build(
     project: Project, tasks: Sequence[Task], connect: Callable[[], Provider], settings: Settings, voice: Voice
 ) -> Summary:
     """Run dbt up to the pending models, label what they list, and run dbt on everything that reads the labels."""
-    project.run_dbt("build", "--select", *(f"+{task.name}" for task in tasks))
+    project.run_dbt("build", *_BUILDABLE, "--select", *(f"+{task.name}" for task in tasks))
     summary = label(project, tasks, connect, settings, voice)
     sources = [source for task in tasks if (source := project.source_of(task))]
     project.run_dbt(
         "build",
+        *_BUILDABLE,
         *("--select", *(f"{source}+" for source in sources), "package:dbt_labels"),
         *("--exclude", *(task.name for task in tasks)),
     )
