@@ -346,7 +346,20 @@ NASTY = [
     "\r\n",
     "",
 ]
-NASTY += ['{"a": "b"}', "it's", '"', "\\", "$$", "{{ this }}", "x" * 1_000_000, "\U0010ffff", "\ufeffbom", "a\0", "a"]
+NASTY += [
+    '{"a": "b"}',
+    "it's",
+    '"',
+    "\\",
+    "$$",
+    "{{ this }}",
+    "x" * 1_000_000,
+    "\U0010ffff",
+    "\ufeffbom",
+    "a\0",
+    "a",
+    " a\n",
+]
 
 
 def random_texts(count: int) -> list[str]:
@@ -518,18 +531,21 @@ def test_dbt_the_connector_and_the_design_agree_on_what_is_pending(lab: Lab, tmp
 
 def test_a_batch_loaded_twice_changes_no_history_and_no_label(lab: Lab) -> None:
     history = [
-        label("Loved it", outcome="failed", reason="truncated", attempt=1),
-        label("Loved it", outcome="failed", reason="invalid", attempt=2),
-        label("Loved it", outcome="failed", reason="unavailable", attempt=3),
+        label("Loved it", outcome="failed", reason="unavailable", attempt=1),
+        label("Loved it", outcome="failed", reason="truncated", attempt=2),
+        label("Loved it", outcome="failed", reason="invalid", attempt=3),
         label("Loved it", outcome="failed", reason="unavailable", attempt=4),
-        label("Hated it", outcome="rejected", reason="truncated", attempt=1),
-        label("Hated it", outcome="reopened", attempt=1),
-        label("Hated it", outcome="failed", reason="truncated", attempt=2),
+        label("Loved it", outcome="failed", reason="unavailable", attempt=5),
+        label("Hated it", outcome="failed", reason="truncated", attempt=1),
+        label("Hated it", outcome="rejected", reason="truncated", attempt=2),
+        label("Hated it", outcome="reopened", attempt=2),
+        label("Hated it", outcome="failed", reason="invalid", attempt=3),
+        label("Hated it", version=2, outcome="failed", reason="invalid", attempt=1),
         label("The music was fine"),
     ]
     wanted: list[dict[str, Any]] = [
-        {"text_key": key("Hated it"), "attempt": 2, "failures": 1, "truncations": 1, "unavailable_in_row": 0},
-        {"text_key": key("Loved it"), "attempt": 4, "failures": 2, "truncations": 1, "unavailable_in_row": 2},
+        {"text_key": key("Hated it"), "attempt": 3, "failures": 1, "truncations": 0, "unavailable_in_row": 0},
+        {"text_key": key("Loved it"), "attempt": 5, "failures": 2, "truncations": 1, "unavailable_in_row": 2},
     ]
     for _ in range(2):
         insert(lab, "main_labels.comment_labels", history)

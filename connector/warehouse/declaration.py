@@ -103,11 +103,13 @@ def _with_instructions(block: dict[str, Any], folder: Path) -> tuple[dict[str, A
 
 
 def _shared_tables(tasks: Sequence[Task]) -> list[str]:
-    tables = [task.table for task in tasks]
+    by_table: dict[str, list[str]] = {}
+    for task in tasks:
+        by_table.setdefault(task.table, []).append(f"`{task.name}`")
     return [
-        f"models {', '.join(f'`{task.name}`' for task in tasks if task.table == table)}:"
-        f" two tasks with one table, `{table}`; give each its own"
-        for table in sorted({table for table in tables if tables.count(table) > 1})
+        f"models {', '.join(sorted(names))}: two tasks with one table, `{table}`; give each its own"
+        for table, names in sorted(by_table.items())
+        if len(names) > 1
     ]
 
 
