@@ -181,6 +181,16 @@ def test_an_edited_comment_is_pending_again_and_keeps_its_old_label_until_then(d
     assert demo.dbt("run", "--select", "comments_labelled").success
     assert demo.lab.sql(now, [comment]) == [("Edited: I was wrong", "neutral")]
 
+    # to a text that has a label already, from the same load: nothing to send, and the mart follows at once
+    other = demo.lab.sql("select comment_text from films.comments_labelled where sentiment = 'positive' limit 1")[0][0]
+    for text in (other, "Edited: I was wrong"):
+        demo.lab.sql("update films_labels.comment_labels set labelled_at = timestamp '2026-11-01'")
+        demo.lab.sql("update films.comments_labelled set labelled_at = timestamp '2026-11-01'")
+        demo.lab.sql("update films.raw_comments set comment_text = ? where comment_id = ?", [text, comment])
+        assert demo.dbt("run", "--exclude", "package:dbt_labels").success
+        assert demo.rows("films.comments_to_label") == []
+        assert demo.lab.sql(now, [comment])[0][0] == text
+
 
 def test_the_docs_show_the_way_from_the_source_over_current_labels_to_the_marts(demo: Demo) -> None:
     schemas = "select schema_name from information_schema.schemata order by all"

@@ -34,6 +34,8 @@ class Encoder:
         runtime: Any = importlib.import_module("onnxruntime")
         options = runtime.SessionOptions()
         options.log_severity_level = 3
+        # idle threads wait instead of spinning: dbt, the connector and the server share the machine's cores
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
     @classmethod
