@@ -24,7 +24,7 @@ from connector.pipeline import Summary, Voice
 from connector.provider import Provider, connect
 from connector.run import DEFAULT_GRACE_SECONDS, DEFAULT_POLL_SECONDS, Settings
 from connector.serving import local_provider, serve_forever
-from connector.source import HEADER, source_yaml
+from connector.source import HEADER, is_bare, source_yaml
 from connector.task import Task
 from connector.warehouse.project import Options, Project, parse_project
 from connector.warehouse.tables import Ledger
@@ -186,7 +186,7 @@ def sync(screen: Screen, options: Options, names: tuple[str, ...], check: bool) 
         return
     if check:
         raise LabelsError(f"{path} does not fit the tasks", "run `dbt-labels sync` and commit the file")
-    if present is not None and not present.startswith(HEADER):
+    if present is not None and not present.startswith(HEADER) and not is_bare(present, tasks):
         raise LabelsError(
             f"{path} was not written by `dbt-labels sync`, so it is left as it is",
             "move the tables of labels out of it, or delete it, and run again",

@@ -71,11 +71,11 @@ class Screen:
         """Show the plan and ask; raise `UsageError` where nobody can be asked and nobody agreed."""
         for line in plan_lines(plans):
             self._stderr.print(line, markup=False)
-        if agreed or not any(plan.has_work for plan in plans):
+        if agreed or not any(plan.may_spend for plan in plans):
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError("there is no terminal to ask on, so nothing was sent", "add --yes to go on without asking")
-        if not click.confirm("Send?", err=True):
+        if not click.confirm("Go on?", err=True):
             raise UsageError("nothing was sent")
 
 
@@ -136,6 +136,8 @@ def plan_lines(plans: Sequence[Plan]) -> list[str]:
         if plan.comments is not None:
             lines.append(f"  {plan.comments:,} comments, {plan.texts:,} distinct texts")
         lines.append(f"  {plan.labelled:,} labelled, {plan.rejected:,} rejected, {plan.in_flight:,} in flight")
+        if plan.in_flight:
+            lines.append("  what the provider leaves unanswered of those in flight is sent again")
         waiting = sum(plan.pending.values())
         if waiting:
             reasons = ", ".join(f"{texts:,} {why}" for why, texts in plan.pending.items())

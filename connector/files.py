@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 STATE_FOLDER = ".dbt_labels"
+_CLOCK_STEP_SECONDS = 5
 
 
 def state_folder(project_folder: Path) -> Path:
@@ -32,15 +33,23 @@ def work_folder(project_folder: Path, run_key: str) -> Iterator[Path]:
     parent = state_folder(project_folder) / "work"
     parent.mkdir(mode=0o700, exist_ok=True)
     for left in parent.iterdir():
-        process, _, _ = left.name.partition("-")
-        if process.isdigit() and not psutil.pid_exists(int(process)):
+        if not _is_running(left.name):
             shutil.rmtree(left, ignore_errors=True)
-    folder = parent / f"{os.getpid()}-{run_key}"
+    folder = parent / f"{os.getpid()}-{psutil.Process().create_time():.0f}-{run_key}"
     folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(name: str) -> bool:
+    """Tell whether the process that a work folder is named after runs; in containers ids repeat from start to start."""
+    process, started, _ = name.split("-", 2)
+    try:
+        return abs(psutil.Process(int(process)).create_time() - int(started)) < _CLOCK_STEP_SECONDS
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager

@@ -83,6 +83,7 @@ class Batch:
     failed: int
     planned_at: datetime
     creating_at: datetime | None
+    fencing_at: datetime | None
     ended_at: datetime | None
     reason: str | None
     message: str | None
@@ -111,13 +112,13 @@ _QUEUE_LIMIT = re.compile(r"Limit: ([\d,]+)")
 _LEAST_BYTES_PER_TOKEN = 3
 
 
-def fits_queue(batch: Batch) -> bool:
-    """Tell whether a batch refused for the queue's limit would fit an empty queue, by the limit that the message names.
+def exceeds_queue(input_bytes: int, message: str) -> bool | None:
+    """Tell whether a file refused for the queue's limit would not even fit an empty queue, by the limit that is named.
 
-    Then others fill the queue, and only waiting helps. Without a limit in the message it is taken not to fit.
+    If it would, others fill the queue and only waiting helps. None where the message names no limit.
     """
-    named = _QUEUE_LIMIT.search(batch.message or "")
-    return named is not None and batch.input_bytes // _LEAST_BYTES_PER_TOKEN <= int(named[1].replace(",", ""))
+    named = _QUEUE_LIMIT.search(message)
+    return None if named is None else input_bytes // _LEAST_BYTES_PER_TOKEN > int(named[1].replace(",", ""))
 
 
 def new_key() -> str:

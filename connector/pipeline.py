@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 
 from connector.collecting import poll
-from connector.errors import InDoubt, ProjectError, UsageError
+from connector.errors import (
+    InDoubt,
+    KeyRefused,
+    LeaseLost,
+    ProjectError,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+    UsageError,
+    WarehouseError,
+    WarehouseLocked,
+)
 from connector.files import work_folder
 from connector.ledger import Batch, State, new_key
 from connector.plan import Plan, make_plan
@@ -115,7 +126,11 @@ def run(project: Project, tasks: Sequence[Task], provider: Provider, settings: S
         for _ in _rounds(started):
             _advance(started)
             for outbox in outboxes:
-                _send(started, outbox)
+                try:
+                    _send(started, outbox)
+                except (InDoubt, RateLimited) as error:
+                    started.hesitate(error)
+                    voice.say(error.message)
             if not _unresolved(started) and all(outbox.is_done(started) for outbox in outboxes):
                 break
         return _summary(started)
@@ -126,13 +141,14 @@ def cancel(project: Project, tasks: Sequence[Task], provider: Provider, settings
     with _started(project, tasks, provider, settings, voice) as started:
         asked: set[str] = set()
         for _ in _rounds(started):
+            _advance(started)
             for batch in started.ledger.batches(started.tables, [State.SUBMITTED]):
                 if batch.batch_key not in asked and not started.identity.contradicts(batch.provider):
                     assert batch.provider_batch_id is not None
-                    provider.cancel(batch.provider_batch_id)
                     asked.add(batch.batch_key)
-                    voice.say(f"batch {batch.batch_key} is asked to stop")
-            _advance(started)
+                    with suppress(ProviderError):  # it may have ended just now: the next look tells
+                        provider.cancel(batch.provider_batch_id)
+                        voice.say(f"batch {batch.batch_key} is asked to stop")
             if not _unresolved(started):
                 break
         return _summary(started)
@@ -185,12 +201,25 @@ def _rounds(run: Run) -> Iterator[None]:
             return
         run.show(list(run.progress.values()))
         time.sleep(min(run.wait_seconds, _LONGEST_WAIT_SECONDS))
-        run.ledger.renew(run.tables)
+        _renew(run)
+
+
+def _renew(run: Run) -> None:
+    """Renew the leases, however long somebody else uses the database file that was let go of for them."""
+    while True:
+        try:
+            run.ledger.renew(run.tables)
+        except WarehouseLocked as error:
+            run.say(f"waiting: {error.message}")
+        else:
+            return
 
 
 def _advance(run: Run) -> None:
     """Take every unresolved batch as far as it goes now: recover it, look at it, load it."""
-    for batch in run.ledger.batches(run.tables):
+    batches = run.ledger.batches(run.tables)
+    run.stuck.update(run.ledger.unreadable)
+    for batch in batches:
         if run.identity.contradicts(batch.provider):
             run.stuck[batch.batch_key] = (
                 f"it was sent to {batch.provider}; this is {run.identity}, which proves nothing"
@@ -201,9 +230,14 @@ def _advance(run: Run) -> None:
                 poll(run, batch)
             else:
                 recover(run, batch)
-        except InDoubt as error:
-            run.doubt = error
+        except (InDoubt, RateLimited) as error:
+            run.hesitate(error)
             run.say(f"batch {batch.batch_key}: {error.message}")
+        except (KeyRefused, QuotaExhausted, LeaseLost, WarehouseLocked):
+            raise
+        except (ProviderError, WarehouseError) as error:
+            # of this batch alone: the others go on
+            run.stuck[batch.batch_key] = error.message
 
 
 def _send(run: Run, outbox: Outbox) -> None:
@@ -230,10 +264,10 @@ def _check_origin(run: Run, outbox: Outbox) -> None:
             "raise `version` to label everything by this one, or go on with `--confirm other-provider`",
         )
     earlier = run.ledger.earlier_tables(task, [other.table for other in run.project.tasks])
-    if earlier and not others and "moved-table" not in run.settings.confirmed:
+    if earlier and "moved-table" not in run.settings.confirmed:
         had = ", ".join(f"{texts} in `{table}`" for table, texts in earlier.items())
         raise UsageError(
-            f"task `{task.name}` had labels in another table ({had}); `{task.table}` does not know them,"
+            f"task `{task.name}` had texts in another table ({had}); `{task.table}` does not know them,"
             f" and going on sends {outbox.waiting} texts",
             "move the rows to the new table first, or pay for them again with `--confirm moved-table`",
         )

@@ -29,6 +29,11 @@ class Plan:
     changed_wording: int
 
     @property
+    def may_spend(self) -> bool:
+        """Tell whether a run could send anything: what is pending, or is in flight and may come back unanswered."""
+        return self.requests > 0 or self.in_flight > 0
+
+    @property
     def has_work(self) -> bool:
         """Tell whether a run would send anything."""
         return self.requests > 0

@@ -26,7 +26,7 @@ BATCH_TAG = "dbt_labels_batch"
 # What `dbt-labels serve` calls itself: its address changes from start to start, its project does not.
 LOCAL_ORGANISATION = "dbt-labels-serve"
 LOCAL_URL = "local"
-TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
+TERMINAL = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 # The transport of the installed openai client: httpx up to 2.x, httpx2 from 3.x on.
 _transport = importlib.import_module("httpx2" if int(openai.__version__.partition(".")[0]) >= 3 else "httpx")
@@ -36,6 +36,7 @@ _READ_RETRIES = 3
 _SILENCE_SECONDS = 300.0
 _CONNECT_SECONDS = 10.0
 _CHUNK_BYTES = 1 << 20
+_LONGEST_MESSAGE = 300
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,17 @@ class RemoteFile:
     """A file at the provider. `created_at` is Unix seconds by its clock, `bytes` None where it is not said."""
 
     id: str
-    created_at: int
+    created_at: int | None
     bytes: int | None
 
 
 @dataclass(frozen=True)
 class RemoteBatch:
-    """A batch as the provider tells it now."""
+    """A batch as the provider tells it now. `batch_key` is what its metadata says of ours, where it has any."""
 
     id: str
     status: str
+    batch_key: str | None
     input_file_id: str
     output_file_id: str | None
     error_file_id: str | None
@@ -71,11 +73,20 @@ class Provider:
     """One account at one provider; safe to make without a key being checked, nothing is sent before a call."""
 
     def __init__(self, api_key: str, base_url: str | None) -> None:
-        self._client = openai.OpenAI(
-            api_key=api_key,
-            base_url=base_url,
-            max_retries=_READ_RETRIES,
-            timeout=openai.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
+        self._api_key = api_key
+        try:
+            self._client = openai.OpenAI(
+                api_key=api_key,
+                base_url=base_url,
+                max_retries=_READ_RETRIES,
+                timeout=openai.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
+            )
+        except (_transport.InvalidURL, ValueError) as error:
+            raise ProviderError("OPENAI_BASE_URL is not a URL", "it looks like https://host/v1") from error
+        url = self._client.base_url
+        # what stands for the provider in messages and in the ledger: no user, no password, no query
+        self._address = f"{url.scheme}://{url.netloc.decode('ascii', 'replace').rpartition('@')[2]}{url.path}".rstrip(
+            "/"
         )
 
     def close(self) -> None:
@@ -88,8 +99,7 @@ class Provider:
             headers = self._client.batches.with_raw_response.list(limit=1).headers
         organisation, project = headers.get("openai-organization"), headers.get("openai-project")
         local = organisation == LOCAL_ORGANISATION
-        base_url = LOCAL_URL if local else str(self._client.base_url).rstrip("/")
-        return Identity(base_url, organisation or None, project or None)
+        return Identity(LOCAL_URL if local else self._address, organisation or None, project or None)
 
     def check_model(self, model: str) -> None:
         """Raise `ProviderError` where the provider says that it does not know the model.
@@ -110,14 +120,13 @@ class Provider:
     def upload(self, path: Path, name: str) -> RemoteFile:
         """Upload a batch's input file. Safe to repeat: a file alone costs nothing and nothing comes of it."""
         with self._words("upload the file"), path.open("rb") as handle:
-            made = self._client.files.create(file=(name, handle), purpose="batch")
-        return RemoteFile(made.id, made.created_at, made.bytes)
+            return _remote_file(self._client.files.create(file=(name, handle), purpose="batch"))
 
     def upload_witness(self, batch_key: str) -> str:
         """Upload a file without any text, whose sight later proves that a key belongs to the same account."""
         with self._words("upload the witness file"):
             made = self._client.files.create(file=(f"dbt-labels-fence-{batch_key}.jsonl", b"{}\n"), purpose="batch")
-        return made.id
+            return _remote_file(made).id
 
     def create(self, file_id: str, batch_key: str, timeout_seconds: float) -> RemoteBatch:
         """Create the batch: once, without retries, because the endpoint takes no idempotency key."""
@@ -125,24 +134,35 @@ class Provider:
             max_retries=0, timeout=openai.Timeout(timeout_seconds, connect=_CONNECT_SECONDS)
         )
         with self._words("create the batch"):
-            made = client.batches.create(
-                input_file_id=file_id,
-                endpoint=ENDPOINT,
-                completion_window="24h",
-                metadata={BATCH_TAG: batch_key},
+            return _remote_batch(
+                client.batches.create(
+                    input_file_id=file_id,
+                    endpoint=ENDPOINT,
+                    completion_window="24h",
+                    metadata={BATCH_TAG: batch_key},
+                )
             )
-        return _remote_batch(made)
 
     def find(self, batch_key: str, file_id: str, since: int) -> RemoteBatch | None:
-        """Look through all pages of batches, newest first, back to `since` (provider's Unix seconds).
+        """Look through all pages of batches, back to `since` (provider's Unix seconds) where they come newest first.
 
-        Metadata or the input file tell which is ours: some services drop the one, none the other.
+        Metadata or the input file tell which is ours: some services drop the one, none the other. A list in another
+        order is read to its end.
         """
+        seen: set[str] = set()
+        newest, last, descending = 0, None, True
         with self._words("list batches"):
-            for batch in self._client.batches.list(limit=100):
-                if batch.input_file_id == file_id or (batch.metadata or {}).get(BATCH_TAG) == batch_key:
-                    return _remote_batch(batch)
-                if batch.created_at < since:
+            for listed in self._client.batches.list(limit=100):
+                batch = _remote_batch(listed)
+                if batch.input_file_id == file_id or batch.batch_key == batch_key:
+                    return batch
+                if batch.id in seen:
+                    return None
+                seen.add(batch.id)
+                at = listed.created_at
+                descending = descending and at is not None and (last is None or at <= last)
+                newest, last = max(newest, at or 0), at
+                if descending and at < min(since, newest):
                     return None
         return None
 
@@ -159,8 +179,7 @@ class Provider:
     def see_file(self, file_id: str) -> RemoteFile:
         """Return a file's description, or raise `NotThere` or `KeyRefused`, which prove nothing about the file."""
         with self._words("look at the file"):
-            found = self._client.files.retrieve(file_id)
-        return RemoteFile(found.id, found.created_at, found.bytes)
+            return _remote_file(self._client.files.retrieve(file_id))
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file; one that is gone already is fine."""
@@ -196,21 +215,27 @@ class Provider:
         except openai.APIError as error:
             raise self._translated(error, action) from error
         except _TransportError as error:
-            raise InDoubt(f"could not {action}: the connection broke: {_first_line(error)}") from error
+            raise InDoubt(f"could not {action}: the connection broke: {self._clean(str(error))}") from error
+        except (ValueError, AttributeError, TypeError) as error:
+            # a proxy's page in place of an answer, or an object without what the API promises
+            raise InDoubt(
+                f"could not {action}: {self._address} answered with something else than the API does",
+                "check OPENAI_BASE_URL; it is safe to run again",
+            ) from error
 
     def _translated(self, error: openai.APIError, action: str) -> ProviderError:
-        base_url = self._client.base_url
+        base_url = self._address
         if not isinstance(error, openai.APIStatusError):
             return InDoubt(
-                f"could not {action}: no answer from {base_url}: {_first_line(error.__cause__ or error)}",
+                f"could not {action}: no answer from {base_url}: {self._clean(str(error.__cause__ or error))}",
                 "check OPENAI_BASE_URL and the network; it is safe to run again",
             )
-        said = f"could not {action}: {base_url} answered {error.status_code}: {_said(error)}"
+        said = f"could not {action}: {base_url} answered {error.status_code}: {self._clean(_said(error))}"
         if error.code in _QUOTA_CODES:
             return QuotaExhausted(said, "check plan and billing at the provider; it is safe to run again")
         if error.status_code in (401, 403):
             return KeyRefused(said, "check OPENAI_API_KEY, and that the key may use files and batches")
-        if error.status_code == 404:
+        if error.status_code in (404, 410):
             return NotThere(said)
         if error.status_code in (408, 409) or error.status_code >= 500:
             return InDoubt(said, "it is safe to run again")
@@ -218,31 +243,48 @@ class Provider:
             return RateLimited(said, "it is safe to run again", retry_after_seconds=_retry_after(error))
         return RequestRefused(said)
 
+    def _clean(self, said: str) -> str:
+        """Return the first line of what somebody else wrote, short, printable and without our key."""
+        line = next(iter(said.replace(self._api_key, "***").splitlines()), "")
+        return "".join(character for character in line if character.isprintable())[:_LONGEST_MESSAGE]
+
 
 def connect(api_key: str | None, base_url: str | None) -> Provider:
     """Return the provider of `OPENAI_API_KEY` and `OPENAI_BASE_URL`; raise `ProviderError` without a key."""
+    api_key = (api_key or "").strip()
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise KeyRefused("OPENAI_API_KEY has characters that no key has", "copy it again")
     if not api_key:
         raise KeyRefused(
             "OPENAI_API_KEY is not set", "export OPENAI_API_KEY=..., or add --local to try it without a key"
         )
-    return Provider(api_key, base_url or None)
+    return Provider(api_key, (base_url or "").strip() or None)
 
 
 def _remote_batch(batch: Any) -> RemoteBatch:
     counts = batch.request_counts
     errors = (batch.errors.data if batch.errors else None) or []
+    if not batch.id:
+        raise ValueError("a batch without an id")
     return RemoteBatch(
         id=batch.id,
-        status=batch.status,
+        status=str(batch.status).lower(),
+        batch_key=(batch.metadata or {}).get(BATCH_TAG),
         input_file_id=batch.input_file_id,
         # null and "" both mean that there is none, or not yet
         output_file_id=batch.output_file_id or None,
         error_file_id=batch.error_file_id or None,
-        total=counts.total if counts else 0,
-        completed=counts.completed if counts else 0,
-        failed=counts.failed if counts else 0,
+        total=(counts.total if counts else 0) or 0,
+        completed=(counts.completed if counts else 0) or 0,
+        failed=(counts.failed if counts else 0) or 0,
         errors=tuple((error.code or "unknown", error.message or "") for error in errors),
     )
+
+
+def _remote_file(file: Any) -> RemoteFile:
+    if not file.id:
+        raise ValueError("a file without an id")
+    return RemoteFile(file.id, file.created_at, file.bytes)
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:
@@ -257,7 +299,3 @@ def _said(error: openai.APIStatusError) -> str:
     body = error.body
     message = body.get("message") if isinstance(body, dict) else None
     return str(message or error.message)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -6,6 +6,7 @@ Order means nothing, a line twice is one answer, and `response.status_code` deci
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -40,14 +41,16 @@ _FREE_STATUSES = frozenset({0, 408, 409, 429})
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 
 
-class _Response(msgspec.Struct):
-    status_code: int | None = None
-    body: Any = None
+_CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-f]+-[0-9a-f]+)"')
+_LONGEST_CODE = 200
+_MAX_TOKENS = 2**63 - 1
 
 
 class _Line(msgspec.Struct):
-    custom_id: str
-    response: _Response | None = None
+    """A line as the API promises it, and as little of it as needed: what services make of it differs."""
+
+    custom_id: Any = None
+    response: Any = None
     error: Any = None
 
 
@@ -56,12 +59,13 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the provider says of one request."""
+    """What the provider says of one request. `unreadable` is a line of ours that is no JSON: paid for, and no label."""
 
     status_code: int
     body: dict[str, Any]
     error_code: str | None
     error_message: str | None
+    unreadable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,40 +92,49 @@ class Stop:
 
 
 def read_answers(path: Path) -> Iterator[tuple[str, Answer]]:
-    """Give every readable line of a file with its custom_id. Lines end at line feed bytes only."""
+    """Give every line of a file that names a request, with its custom_id. Lines end at line feed bytes only."""
     with path.open("rb") as handle:
         for line in handle:
-            if not line.strip():
-                continue
             parsed = _parse_line(line)
-            if parsed is not None:
-                yield parsed.custom_id, _answer(parsed)
+            if parsed is not None and isinstance(parsed.custom_id, (str, int)):
+                yield str(parsed.custom_id), _answer(parsed)
+            elif named := _CUSTOM_ID.search(line):
+                raw = sendable(line.decode("utf-8", "replace"))
+                yield named[1].decode("ascii"), Answer(0, {}, None, None, unreadable=raw)
 
 
 def _parse_line(line: bytes) -> _Line | None:
     try:
         return _decode_line(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
-    # lone surrogates and broken UTF-8 are refused by strict parsers, but the answer is paid for
+    # lone surrogates, control characters and broken UTF-8 are refused by strict parsers, but the answer is paid for
     try:
-        return msgspec.convert(json.loads(line.decode("utf-8", "replace")), _Line)
+        return msgspec.convert(json.loads(line.decode("utf-8-sig", "replace"), strict=False), _Line)
     except (ValueError, RecursionError, msgspec.ValidationError):
         return None
 
 
 def _answer(line: _Line) -> Answer:
-    response = line.response or _Response()
-    body = response.body if isinstance(response.body, dict) else {}
-    error = body.get("error") if isinstance(body.get("error"), dict) else line.error
-    error = error if isinstance(error, dict) else {}
+    response = _mapping(line.response)
+    body = _mapping(response.get("body"))
+    error = _mapping(body.get("error")) or _mapping(line.error)
     code, message = error.get("code") or error.get("type"), error.get("message")
     return Answer(
-        status_code=response.status_code or 0,
+        status_code=_status(response.get("status_code")),
         body=body,
-        error_code=str(code) if code else None,
-        error_message=str(message) if message else None,
+        error_code=sendable(str(code))[:_LONGEST_CODE] if code else None,
+        error_message=sendable(str(message)) if message else None,
     )
+
+
+def _status(value: object) -> int:
+    """Return the HTTP status however it is written, 0 where there is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 5:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def judge_batch(task: Task, claims: Iterable[Claim], answers: dict[str, Answer]) -> tuple[list[Outcome], Stop | None]:
@@ -133,7 +146,7 @@ def judge_batch(task: Task, claims: Iterable[Claim], answers: dict[str, Answer])
         answer = answers.get(claim.custom_id)
         if answer is None:
             outcomes.append(_unavailable(claim, "missing", None))
-        elif stop is not None and _error_code(answer) == stop.code:
+        elif _is_stop(answer) or (stop is not None and _error_code(answer) == stop.code):
             outcomes.append(Outcome(claim, "failed", "stopped", raw=_dump(answer)))
         else:
             outcomes.append(judge(task, claim, answer))
@@ -142,6 +155,8 @@ def judge_batch(task: Task, claims: Iterable[Claim], answers: dict[str, Answer])
 
 def judge(task: Task, claim: Claim, answer: Answer) -> Outcome:
     """Return what one answer becomes, by the design's table."""
+    if answer.unreadable is not None:
+        return _failed(task, Outcome(claim, "labelled", "invalid", raw=answer.unreadable))
     if answer.status_code == 200:
         return _judge_completion(task, claim, answer)
     if 400 <= answer.status_code < 500 and answer.status_code not in _FREE_STATUSES | _STOP_STATUSES:
@@ -189,18 +204,24 @@ def _find_stop(answers: Iterable[Answer]) -> Stop | None:
     samples: dict[str, Answer] = {}
     answered = 0
     for answer in answers:
-        answered += 1
         code = _error_code(answer)
+        # what was not carried out says nothing of the others
+        answered += answer.status_code == 200 or code is not None
         if code is not None:
             codes[code] += 1
             samples.setdefault(code, answer)
     for code, lines in codes.most_common():
         sample = samples[code]
-        about_all = sample.status_code in _STOP_STATUSES or code in _QUOTA_CODES
+        about_all = _is_stop(sample)
         about_form = lines >= NEARLY_ALL * answered and (answered >= FEW or code not in _TEXT_CODES)
         if about_all or about_form:
             return Stop(code, sample.error_message or f"HTTP {sample.status_code}", lines)
     return None
+
+
+def _is_stop(answer: Answer) -> bool:
+    """Tell whether one such answer is about the key, the endpoint or the account, and so about all."""
+    return answer.status_code in _STOP_STATUSES or answer.error_code in _QUOTA_CODES
 
 
 def _error_code(answer: Answer) -> str | None:
@@ -246,7 +267,8 @@ def _columns(task: Task, answered: object) -> dict[str, Any]:
 def _tokens(body: dict[str, Any], key: str) -> int | None:
     usage = body.get("usage")
     value = usage.get(key) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) else None
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS
+    return value if fits else None
 
 
 def _text_or_none(value: object) -> str | None:
@@ -256,4 +278,7 @@ def _text_or_none(value: object) -> str | None:
 def _dump(answer: Answer) -> str:
     """Return the error as it came, or what was said in place of an answer."""
     said = answer.body or {"code": answer.error_code, "message": answer.error_message}
-    return sendable(json.dumps({"status_code": answer.status_code, **said}, ensure_ascii=False))
+    try:
+        return sendable(json.dumps({"status_code": answer.status_code, **said}, ensure_ascii=False))
+    except RecursionError:
+        return json.dumps({"status_code": answer.status_code, "code": answer.error_code})

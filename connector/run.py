@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from connector.errors import InDoubt, RateLimited
+from connector.errors import ProviderError, RateLimited
 from connector.ledger import Identity
 from connector.provider import Provider
 from connector.task import Task
@@ -48,9 +48,9 @@ class Run:
     """One run's ledger, provider and settings, with what it has done so far.
 
     `tables` are the tables of labels whose leases it holds.
-    `freed` are the batches whose texts it saw become free (loaded, refused, released): those without an outcome are
-    sent again. `stopped` has the reason for each task that must not send any more, `stuck` the batches that nothing can
-    be said of, with why. `doubt` and `wait_seconds` are of the round: what was not answered, and how long to wait.
+    `sent` are the batches it claimed texts for, `freed` those whose texts it saw become free (loaded, refused,
+    released): what has no outcome is sent again. `stopped` has the reason for each task that must not send any more, `stuck` the
+    batches that nothing can be said of, with why. `doubt` and `wait_seconds` are of the round.
     """
 
     project: Project
@@ -62,6 +62,7 @@ class Run:
     folder: Path
     say: Callable[[str], None] = _silent
     show: Callable[[list[Progress]], None] = _silent
+    sent: set[str] = field(default_factory=set)
     freed: set[str] = field(default_factory=set)
     submitted: list[str] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
@@ -70,8 +71,18 @@ class Run:
     labelled: int = 0
     rejected: int = 0
     retried: int = 0
-    doubt: InDoubt | RateLimited | None = None
+    doubt: ProviderError | None = None
     wait_seconds: float = 0.0
+
+    def resendable(self) -> set[str]:
+        """Return the batches whose open texts this run sends again: with a limit only its own, which it has counted."""
+        return set(self.freed) if self.settings.limit is None else self.freed & self.sent
+
+    def hesitate(self, error: ProviderError) -> None:
+        """Remember a doubt of this round, and wait as long as the provider asks before the next."""
+        self.doubt = error
+        if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
+            self.wait_seconds = max(self.wait_seconds, error.retry_after_seconds)
 
     def stop(self, task: Task, why: str) -> None:
         """Keep a task from sending any more in this run, and say why at its end."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from connector.errors import InDoubt, ProviderError, RateLimited
-from connector.ledger import TOKEN_LIMIT, State, fits_queue
+from connector.ledger import TOKEN_LIMIT, State, exceeds_queue
 from connector.request import make_template
 from connector.run import Run
 from connector.shard import MAX_REQUESTS, Shard, TooLarge, write_shards
@@ -16,6 +17,9 @@ from connector.warehouse.texts import read_spool, spool_texts
 
 # shorter than the rest of a lease that was renewed just before
 CREATE_SECONDS = DURATION_SECONDS / 5
+# a queue that others fill is asked again after 1, 2, 4, ... rounds, and after so many refusals with less
+_LONGEST_PAUSE_ROUNDS = 32
+_PATIENT_REFUSALS = 6
 
 
 @dataclass
@@ -26,26 +30,29 @@ class Outbox:
     began: bool = False
     shards: Iterator[Shard | TooLarge] | None = None
     max_requests: int = field(default_factory=lambda: MAX_REQUESTS)
-    waits_for_room: bool = False
     sent_from: set[str] = field(default_factory=set)
     waiting: int = 0
     is_checked: bool = False
+    refusals: int = 0
+    pause_rounds: int = 0
+    last_refused: str | None = None
 
     def is_done(self, run: Run) -> bool:
         """Tell whether nothing is left to send, nor can become free again by what has happened so far."""
-        nothing_left = self.began and self.shards is None and run.freed <= self.sent_from
+        nothing_left = self.began and self.shards is None and run.resendable() <= self.sent_from
         return nothing_left or self.task.table in run.stopped
 
 
 def fill(run: Run, outbox: Outbox) -> None:
-    """Read the texts to send: once all that are pending, later those of this run's batches that became free again."""
-    if outbox.shards is not None or (outbox.began and run.freed <= outbox.sent_from):
+    """Read the texts to send: once all that are pending, later those of batches whose texts became free again."""
+    free = run.resendable()
+    if outbox.shards is not None or (outbox.began and free <= outbox.sent_from):
         return
-    of_batches = sorted(run.freed) if outbox.began else None
     path = run.folder / f"{outbox.task.table}.arrow"
-    spooled = spool_texts(run.project, outbox.task, path, run.settings.limit if not outbox.began else None, of_batches)
+    limit, of_batches = (None, sorted(free)) if outbox.began else (run.settings.limit, None)
+    spooled = spool_texts(run.project, outbox.task, path, limit, of_batches)
     outbox.began, outbox.waiting = True, spooled
-    outbox.sent_from = set(run.freed)
+    outbox.sent_from = free
     if spooled:
         template = make_template(outbox.task)
         outbox.shards = write_shards(read_spool(path), template, run.folder, lambda: outbox.max_requests)
@@ -53,7 +60,7 @@ def fill(run: Run, outbox: Outbox) -> None:
 
 def send(run: Run, outbox: Outbox) -> None:
     """Send shard after shard until nothing is left, or the provider wants us to wait or stop."""
-    while outbox.shards is not None and not outbox.waits_for_room:
+    while outbox.shards is not None and not outbox.pause_rounds:
         shard = next(outbox.shards, None)
         if shard is None:
             outbox.shards = None
@@ -72,6 +79,7 @@ def send_shard(run: Run, task: Task, shard: Shard) -> bool:
     """
     ledger, key = run.ledger, shard.batch_key
     ledger.claim(shard, task, run.identity)
+    run.sent.add(key)
     ledger.record(key, State.UPLOADING, task)
     try:
         file = run.provider.upload(shard.path, f"dbt-labels-{key}.jsonl")
@@ -80,7 +88,7 @@ def send_shard(run: Run, task: Task, shard: Shard) -> bool:
         run.freed.add(key)
         return _wait_or_raise(run, error)
     finally:
-        shard.path.unlink()
+        shard.path.unlink(missing_ok=True)
     ledger.record(key, State.UPLOADED, task, input_file_id=file.id, file_created_at=file.created_at)
     ledger.record(key, State.CREATING, task)
     try:
@@ -91,7 +99,8 @@ def send_shard(run: Run, task: Task, shard: Shard) -> bool:
     except ProviderError as error:
         ledger.record(key, State.RELEASED, task, reason="create_refused", message=error.message)
         run.freed.add(key)
-        run.provider.delete_file(file.id)
+        with suppress(ProviderError):  # it expires by itself
+            run.provider.delete_file(file.id)
         return _wait_or_raise(run, error)
     # written without the lease as well: that the batch exists is true whoever holds it
     ledger.record(key, State.SUBMITTED, task, leased=False, provider_batch_id=batch.id)
@@ -103,20 +112,30 @@ def send_shard(run: Run, task: Task, shard: Shard) -> bool:
 def _wait_or_raise(run: Run, error: ProviderError) -> bool:
     if not isinstance(error, (InDoubt, RateLimited)):
         raise error
-    run.doubt = error
-    if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
-        run.wait_seconds = max(run.wait_seconds, error.retry_after_seconds)
+    run.hesitate(error)
     run.say(f"{error.message}; trying again later")
     return False
 
 
 def make_room(run: Run, outbox: Outbox) -> None:
-    """After a refusal for the queue's limit: wait for our own batches to end; with none of ours in it, send less."""
-    newest = run.ledger.newest_batch(outbox.task)
-    if newest is None or newest.state is not State.REFUSED or newest.reason != TOKEN_LIMIT:
-        outbox.waits_for_room = False
+    """After a refusal for the queue's limit: wait for our own batches to end; without any in it, wait or send less.
+
+    How much less and how long is told by the ledger's newest batch, so that a run from cron goes on where the last was.
+    """
+    newest = run.ledger.newest_refusal(outbox.task, TOKEN_LIMIT)
+    if newest is None:
+        outbox.refusals = outbox.pause_rounds = 0
         return
     live = run.ledger.batches(run.tables, [State.SUBMITTED])
-    outbox.waits_for_room = any(batch.task.model == outbox.task.model for batch in live)
-    if not outbox.waits_for_room and not fits_queue(newest):
-        outbox.max_requests = newest.claims // 2 or MAX_REQUESTS
+    if any(batch.task.model == outbox.task.model for batch in live):
+        outbox.pause_rounds = 1
+        return
+    if newest.batch_key == outbox.last_refused:
+        outbox.pause_rounds = max(0, outbox.pause_rounds - 1)
+        return
+    outbox.last_refused, outbox.refusals = newest.batch_key, outbox.refusals + 1
+    exceeds = exceeds_queue(newest.input_bytes, newest.message)
+    if exceeds is not False or outbox.refusals > _PATIENT_REFUSALS:
+        outbox.max_requests = newest.claims // 2 or (MAX_REQUESTS if exceeds else 1)
+    if not exceeds and not run.settings.once:
+        outbox.pause_rounds = min(2**outbox.refusals, _LONGEST_PAUSE_ROUNDS)

@@ -42,6 +42,25 @@ def source_yaml(tasks: Sequence[Task], name: str = "labels") -> str:
     return HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
 
 
+def is_bare(present: str, tasks: Sequence[Task]) -> bool:
+    """Tell whether a file only names these tasks' tables, as one writes it so that dbt can parse: nothing is lost.
+
+    A first `sync` may replace such a file, though it did not write it.
+    """
+    try:
+        document = yaml.safe_load(present)
+        [source] = document["sources"]
+        tables = source["tables"]
+        return (
+            set(document) <= {"version", "sources"}
+            and set(source) <= {"name", "schema", "tables"}
+            and all(set(table) == {"name"} for table in tables)
+            and {table["name"] for table in tables} <= {task.table for task in tasks}
+        )
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        return False
+
+
 def _table(task: Task) -> dict[str, Any]:
     columns: list[dict[str, Any]] = [_own("text_key", ["not_null"]), _own("version")]
     columns += [_field(field) for field in task.fields]

@@ -137,6 +137,14 @@ class Lab:
         path.write_text(yaml.safe_dump(document))
         self.reparse()
 
+    def move_table(self, table: str) -> None:
+        """Give the task another table, in all that names it, and build."""
+        raw, model = self.folder / "models" / "raw.yml", self.folder / "models" / "comments_to_label.sql"
+        raw.write_text(raw.read_text().replace("comment_labels", table))
+        model.write_text(model.read_text().replace('"comment_labels"', f'"{table}"'))
+        self.edit_task(table=table)
+        self.build()
+
     def run(self, provider: Provider, settings: Settings = QUICK, say: Any = None) -> Summary:
         """Run every task without any dbt command: what `dbt-labels run` does after staging."""
         voice = Voice(say or (lambda line: None), lambda batches: None, lambda plans: None)

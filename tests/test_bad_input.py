@@ -18,7 +18,7 @@ from connector.errors import WarehouseError, WarehouseLocked
 from connector.run import Settings
 from connector.warehouse.project import parse_project
 from tests.lab import KEY, QUICK, ROOT, Lab, Server
-from tests.test_cli import Said, run_command
+from tests.test_cli import Bench, Said, run_command
 
 MODEL = "models/comments_to_label.sql"
 YAML = "models/comments_to_label.yml"
@@ -26,27 +26,23 @@ Command = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Server, Path]]:
-    """Give a lab with one text labelled and two pending, its server, and a copy of both to begin each test with."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Server]]:
+    """Give a bench with one text labelled and two pending, and the server that labelled it."""
     folder = tmp_path_factory.mktemp("bad_input")
     lab = Lab(folder)
     lab.add_comments(["Loved it", "Hated it", "The music was fine"])
     lab.build()
     server = Server(folder / "server").start()
     lab.run(server.provider(), Settings(QUICK.poll_seconds, QUICK.grace_seconds, limit=1))
-    shutil.copytree(lab.folder, folder / "kept" / "project", symlinks=True)
-    shutil.copy(lab.database, folder / "kept" / "warehouse.duckdb")
-    yield lab, server, folder / "kept"
+    yield Bench(folder, lab), server
     server.kill()
 
 
 @pytest.fixture
-def lab(bench: tuple[Lab, Server, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+def lab(place: tuple[Bench, Server], monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """Give the lab as it was at first; at the end of the test nothing may have been sent, and nothing be gone."""
-    lab, server, kept = bench
-    shutil.rmtree(lab.folder)
-    shutil.copytree(kept / "project", lab.folder, symlinks=True)
-    shutil.copy(kept / "warehouse.duckdb", lab.database)
+    bench, server = place
+    lab = bench.restored()
     monkeypatch.setenv("LAB_DUCKDB", str(lab.database))
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)

@@ -55,14 +55,8 @@ def test_an_edited_text_is_a_new_one_and_the_old_answer_stays_with_the_old(lab: 
 
 def test_a_task_taken_away_while_a_batch_is_live_still_gets_its_answers(lab: Lab, server: Server) -> None:
     _in_flight(lab, server)
-    lab.edit_task(table="moved_labels")
-    path = lab.folder / "models" / "raw.yml"
-    path.write_text(path.read_text().replace("comment_labels", "moved_labels"))
-    model = lab.folder / "models" / "comments_to_label.sql"
-    model.write_text(model.read_text().replace('"comment_labels"', '"moved_labels"'))
-    lab.reparse()
-    lab.build()
-    with pytest.raises(UsageError, match="had labels in another table"):
+    lab.move_table("moved_labels")
+    with pytest.raises(UsageError, match="had texts in another table"):
         lab.run(server.provider())
     assert lab.sql("select count(*) from main_labels.comment_labels where outcome = 'labelled'") == [(3,)]
     assert len(server.executions()) == 3

@@ -39,7 +39,11 @@ def test_make_demo_labels_the_comments_and_a_second_one_sends_nothing_but_new_ro
     for name in ("dbt_project", "profiles.yml", "Makefile", "pyproject.toml", "constraints.txt"):
         source = ROOT / name
         ignored = shutil.ignore_patterns("target", "logs", "dbt_packages", ".dbt_labels", "package-lock.yml")
-        copy = shutil.copytree(source, tmp_path / name, ignore=ignored) if source.is_dir() else shutil.copy(source, tmp_path)
+        copy = (
+            shutil.copytree(source, tmp_path / name, ignore=ignored)
+            if source.is_dir()
+            else shutil.copy(source, tmp_path)
+        )
         assert Path(copy).exists()
     (tmp_path / "connector").symlink_to(ROOT / "connector")
     # the environment that runs this test stands in for .venv: what make installs is there
@@ -81,7 +85,9 @@ def test_the_three_steps_label_a_project_that_is_not_ours(tmp_path: Path) -> Non
         "shop: {target: dev, outputs: {dev: {type: duckdb, path: shop.duckdb, schema: analytics}}}"
     )
     (tmp_path / "seeds").mkdir()
-    (tmp_path / "seeds" / "reviews.csv").write_text("id,comment_text\n1,Great quality\n2,Never arrived\n3,Never arrived\n")
+    (tmp_path / "seeds" / "reviews.csv").write_text(
+        "id,comment_text\n1,Great quality\n2,Never arrived\n3,Never arrived\n"
+    )
     for block in [*_blocks("sql"), *_blocks("yaml")]:
         place, _, content = block.partition("\n")
         path = tmp_path / re.sub(r"^(--|#) ", "", place)
@@ -94,7 +100,7 @@ def test_the_three_steps_label_a_project_that_is_not_ours(tmp_path: Path) -> Non
     package = install.splitlines()[1].removeprefix("export ")
     script = f"{package}; export DBT_LABELS_PACKAGE\n{deps}{declare}{label.replace('build', 'build --local')}"
     script = script.replace("dbt-labels debug", "dbt-labels debug || true  # there is no key")
-    said = _shell(tmp_path, "dbt() { command dbt \"$@\"; }\n" + script)
+    said = _shell(tmp_path, 'dbt() { command dbt "$@"; }\n' + script)
     assert "2 pending: 2 new" in said
     assert "2 labelled, 0 rejected" in said
 

@@ -170,7 +170,6 @@ def test_lines_are_split_at_line_feed_bytes_only_and_read_however_broken(tmp_pat
                 line("latin", "x").encode().replace(b"good", b"g\xffod"),
                 b"",
                 b"{not json",
-                b'{"custom_id": 7}',
                 b'{"custom_id": "empty", "response": null, "error": {"code": "batch_expired", "message": "m"}}',
                 line("cut", "x").encode()[:-5],
             ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -72,7 +73,8 @@ class Handle:
         try:
             self._connection.execute(f"insert into {relation} ({columns}) select {columns} from dbt_labels_rows")
         finally:
-            self._connection.unregister("dbt_labels_rows")
+            with suppress(duckdb.Error):  # after an error in a transaction nothing else is answered
+                self._connection.unregister("dbt_labels_rows")
 
     def insert(self, relation: str, row: Mapping[str, Any]) -> None:
         """Append one row."""

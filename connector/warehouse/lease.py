@@ -15,6 +15,7 @@ from connector.errors import LeaseHeld, LeaseLost
 from connector.warehouse.project import Session
 
 DURATION_SECONDS = 600
+_CLOCK_STEP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def _is_gone(row: dict[str, Any]) -> bool:
     try:
         if psutil.Process(int(process_id)).status() == psutil.STATUS_ZOMBIE:
             return True
-        return bool(_process(int(process_id)) != row["process"])
+        started = float(rest.partition(":")[0])
+        # a clock that is set right moves the time at which a process seems to have started
+        return bool(abs(psutil.Process(int(process_id)).create_time() - started) > _CLOCK_STEP_SECONDS)
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:

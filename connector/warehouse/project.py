@@ -147,6 +147,8 @@ class Project:
         adapter = self._adapter
         self._handles.check_credentials(self._config.credentials)
         deadline = time.monotonic() + self.lock_patience_seconds
+        # what dbt remembers of the database is of before its hook made tables, and of before others changed it
+        adapter.cache.clear()
         with adapter.connection_named("dbt_labels"):
             try:
                 wrapped = self._open(adapter, deadline)
@@ -158,7 +160,6 @@ class Project:
                 except DbtBaseException as error:
                     raise WarehouseError(f"dbt refused: {str(error).strip()}") from error
             finally:
-                adapter.cache.clear()
                 adapter.connections.release()
                 self._handles.release(adapter.connections)
 
@@ -235,7 +236,8 @@ class Session:
         try:
             yield
         except BaseException:
-            self.handle.execute("rollback")
+            with contextlib.suppress(*self.handle.errors):  # an aborted transaction may be gone already
+                self.handle.execute("rollback")
             raise
         self.handle.execute("commit")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
+from pydantic import ValidationError
 
 from connector.errors import WarehouseError, WarehouseLocked
 from connector.ledger import UNRESOLVED, Batch, Claim, Identity, State
@@ -18,6 +19,7 @@ from connector.shard import Shard, TooLarge
 from connector.task import Boolean, Integer, Task
 from connector.warehouse import lease
 from connector.warehouse.project import Project, Session
+from connector.warehouse.rows import claim_rows, label_rows, read_batch
 
 _FACTS = [
     "run_key",
@@ -46,12 +48,23 @@ _FACTS = [
 ]
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A batch that the provider failed as a whole."""
+
+    batch_key: str
+    claims: int
+    input_bytes: int
+    message: str
+
+
 class Ledger:
     """The ledger in a project's warehouse, as one run sees it. Opens the warehouse for each call, never longer."""
 
     def __init__(self, project: Project, run_key: str) -> None:
         self.project = project
         self.run_key = run_key
+        self.unreadable: dict[str, str] = {}
         self._holder = lease.this_holder(run_key)
 
     def check(self, tasks: Sequence[Task]) -> None:
@@ -96,7 +109,10 @@ class Ledger:
             return lease.clock(session)
 
     def batches(self, tables: Sequence[str], states: Iterable[State] = UNRESOLVED) -> list[Batch]:
-        """Return the batches of these tables in these states, of any version, oldest first."""
+        """Return the batches of these tables in these states, of any version, oldest first.
+
+        Those whose snapshot this release can not read are left out and named in `unreadable`.
+        """
         wanted = list(states)
         with self.project.connect() as session:
             events = session.relation("label_events")
@@ -108,13 +124,19 @@ class Ledger:
                 " order by planned_at, batch_key",
                 [*tables, *(state.value for state in wanted)],
             )
-        return [_batch(row) for row in found]
+        batches = []
+        for row in found:
+            try:
+                batches.append(read_batch(row))
+            except ValidationError:
+                self.unreadable[row["batch_key"]] = "this release can not read the task it was sent with: upgrade"
+        return batches
 
     def claim(self, shard: Shard, task: Task, provider: Identity) -> None:
         """Write the claims and the intent of a shard, in one transaction under the lease. Nothing has been sent."""
         with self.project.connect() as session, session.transaction():
             lease.renew(session, self._holder, task.table)
-            claims = _claim_rows(shard, task, self.project.name)
+            claims = claim_rows(shard, task, self.project.name)
             session.handle.append(session.relation("label_claims"), claims)
             self._insert_event(
                 session,
@@ -163,7 +185,7 @@ class Ledger:
                 f"select 1 from {events} where batch_key = ? and event = ?", [batch.batch_key, State.LOADED.value]
             ):
                 return
-            rows = _label_rows(batch, outcomes, lease.clock(session))
+            rows = label_rows(batch, outcomes, lease.clock(session))
             session.handle.append(session.relation(batch.task.table), rows)
             became = [outcome.outcome for outcome in outcomes]
             self._insert_event(
@@ -195,10 +217,19 @@ class Ledger:
             }
             session.handle.insert(session.relation(task.table), row)
 
-    def newest_batch(self, task: Task) -> Batch | None:
-        """Return the batch of the task's table that was planned last."""
-        found = self.batches([task.table], State)
-        return found[-1] if found else None
+    def newest_refusal(self, task: Task, reason: str) -> Refusal | None:
+        """Return the newest batch of the task's table if it was refused for this reason, else None."""
+        with self.project.connect() as session:
+            newest = session.handle.rows(
+                "select batch_key, state, reason, claims, input_bytes, message from"
+                f" ({session.macro('batches', events=session.relation('label_events'))}) as batches"
+                " where label_table = ? order by planned_at desc, batch_key desc limit 1",
+                [task.table],
+            )
+        if not newest or (newest[0]["state"], newest[0]["reason"]) != (State.REFUSED.value, reason):
+            return None
+        found = newest[0]
+        return Refusal(found["batch_key"], int(found["claims"]), int(found["input_bytes"] or 0), found["message"] or "")
 
     def labels_of_others(self, task: Task, provider: Identity) -> dict[str, int]:
         """Return, per other provider, how many labels of the task's version it made."""
@@ -215,18 +246,19 @@ class Ledger:
         return {row["provider"]: int(row["texts"]) for row in rows}
 
     def earlier_tables(self, task: Task, tables_in_use: Iterable[str]) -> dict[str, int]:
-        """Return the tables that this task's labels went to before it was moved, with their labelled batches' texts."""
+        """Return the tables that this task's texts went to before it was moved: how many are labelled or live there."""
         with self.project.connect() as session:
             rows = session.handle.rows(
-                "select label_table, labelled, task_snapshot from"
+                "select label_table, coalesce(labelled, claims) as texts, task_snapshot from"
                 f" ({session.macro('batches', events=session.relation('label_events'))}) as batches"
-                " where project = ? and labelled > 0",
-                [self.project.name],
+                f" where project = ? and (labelled > 0 or state in ({_marks(UNRESOLVED)}))",
+                [self.project.name, *(state.value for state in UNRESOLVED)],
             )
+        in_use = set(tables_in_use)
         moved: dict[str, int] = {}
         for row in rows:
-            if row["label_table"] not in set(tables_in_use) and _snapshot(row["task_snapshot"]).name == task.name:
-                moved[row["label_table"]] = moved.get(row["label_table"], 0) + int(row["labelled"])
+            if row["label_table"] not in in_use and json.loads(row["task_snapshot"]).get("name") == task.name:
+                moved[row["label_table"]] = moved.get(row["label_table"], 0) + int(row["texts"])
         return moved
 
     def _insert_event(self, session: Session, batch_key: str, event: State, task: Task, **facts: Any) -> None:
@@ -246,21 +278,16 @@ class Ledger:
 
 def check_tables(session: Session, tasks: Iterable[Task]) -> None:
     """Raise `WarehouseError` where a table is missing, lacks a column or has one of another type, all at once."""
-    mistakes = []
-    if not session.columns(session.relation("label_leases")):
-        mistakes.append("the ledger's tables are missing")
+    tasks = list(tasks)
+    statements = session.macro("ddl", tasks=[task.model_dump(mode="json") for task in tasks])
+    mistakes = [f"missing in the labels schema: {sql.splitlines()[0].rstrip(' (')}" for sql in statements]
     for task in tasks:
         relation = session.relation(task.table)
         present = session.columns(relation)
-        if not present:
-            mistakes.append(f"table {relation} is missing")
-            continue
         for field in task.fields:
             found = present.get(field.name)
             wanted = "boolean" if isinstance(field, Boolean) else "bigint" if isinstance(field, Integer) else "varchar"
-            if found is None:
-                mistakes.append(f"table {relation} has no column `{field.name}`")
-            elif found != wanted:
+            if found is not None and found != wanted:
                 mistakes.append(
                     f"task `{task.name}`: column `{field.name}` of {relation} is {found}, the field's type asks for"
                     f" {wanted}: name the field anew, or move the task to another `table`"
@@ -269,77 +296,6 @@ def check_tables(session: Session, tasks: Iterable[Task]) -> None:
         raise WarehouseError(
             "\n".join(mistakes), "`dbt build` makes what is missing; `dbt-labels ddl` prints the statements"
         )
-
-
-def _claim_rows(shard: Shard, task: Task, project: str) -> pa.Table:
-    size = len(shard.claims)
-    return pa.table(
-        {
-            "batch_key": [shard.batch_key] * size,
-            "project": [project] * size,
-            "label_table": [task.table] * size,
-            "version": pa.array([task.version] * size, pa.int64()),
-            "custom_id": [claim.custom_id for claim in shard.claims],
-            "text_key": [claim.text_key for claim in shard.claims],
-            "attempt": pa.array([claim.attempt for claim in shard.claims], pa.int64()),
-        }
-    )
-
-
-def _label_rows(batch: Batch, outcomes: Sequence[Outcome], now: datetime) -> pa.Table:
-    size = len(outcomes)
-
-    def texts(values: Iterable[str | None]) -> pa.Array:
-        return pa.array(list(values), pa.string())
-
-    def numbers(values: Iterable[int | None]) -> pa.Array:
-        return pa.array(list(values), pa.int64())
-
-    columns = {"text_key": texts(o.claim.text_key for o in outcomes), "version": numbers([batch.task.version] * size)}
-    for field in batch.task.fields:
-        kind = pa.bool_() if isinstance(field, Boolean) else pa.int64() if isinstance(field, Integer) else pa.string()
-        columns[field.name] = pa.array([(o.values or {}).get(field.name) for o in outcomes], kind)
-    return pa.table(
-        {
-            **columns,
-            "outcome": texts(o.outcome for o in outcomes),
-            "reason": texts(o.reason for o in outcomes),
-            "raw": texts(o.raw for o in outcomes),
-            "model": texts(o.model for o in outcomes),
-            "prompt_hash": texts([batch.prompt_hash] * size),
-            "input_tokens": numbers(o.input_tokens for o in outcomes),
-            "output_tokens": numbers(o.output_tokens for o in outcomes),
-            "attempt": numbers(o.claim.attempt for o in outcomes),
-            "batch_key": texts([batch.batch_key] * size),
-            "labelled_at": pa.array([now] * size, pa.timestamp("us")),
-        }
-    )
-
-
-def _batch(row: dict[str, Any]) -> Batch:
-    task = _snapshot(row["task_snapshot"])
-    own = "input_file_id file_created_at witness_file_id provider_batch_id provider_status output_file_id error_file_id"
-    own += " reason message"
-    return Batch(
-        batch_key=row["batch_key"],
-        state=State(row["state"]),
-        task=task,
-        prompt_hash=prompt_hash(task),
-        provider=Identity(row["provider"], row["organisation"], row["provider_project"]),
-        run_key=row["run_key"],
-        claims=int(row["claims"]),
-        input_bytes=int(row["input_bytes"] or 0),
-        completed=int(row["completed"] or 0),
-        failed=int(row["failed"] or 0),
-        planned_at=row["planned_at"],
-        creating_at=row["creating_at"],
-        ended_at=row["ended_at"],
-        **{name: row[name] for name in own.split()},
-    )
-
-
-def _snapshot(text: str) -> Task:
-    return Task.model_validate(json.loads(text), strict=False)
 
 
 def _marks(values: Sequence[Any]) -> str:

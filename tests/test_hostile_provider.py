@@ -1,0 +1,231 @@
+"""Providers that answer oddly: what a reviewer found that could cost money, lose an answer or never end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from connector.errors import InDoubt, KeyRefused, ProviderError, UsageError
+from connector.provider import Provider, connect
+from connector.result import judge, read_answers
+from connector.run import Settings
+from tests.http import serving
+from tests.lab import Lab, Server
+from tests.test_result import CLAIM, GOOD, TASK
+
+ONCE = Settings(poll_seconds=0.01, grace_seconds=60.0, once=True)
+
+
+@pytest.fixture
+def answer_with(request: pytest.FixtureRequest) -> Iterator[Callable[[Callable[[Request], Response]], Provider]]:
+    """Give what makes a provider whose every request is answered by a function."""
+    opened: list[Any] = []
+
+    def make(answer: Callable[[Request], Response]) -> Provider:
+        async def endpoint(asked: Request) -> Response:
+            return answer(asked)
+
+        route = Route("/{path:path}", endpoint, methods=["GET", "POST", "DELETE"])
+        server = serving(Starlette(routes=[route]))
+        opened.append((server, Provider("sk-test", server.__enter__() + "/v1")))
+        return opened[-1][1]
+
+    yield make
+    for server, provider in opened:
+        provider.close()
+        server.__exit__(None, None, None)
+
+
+def _listed(number: int, created_at: int | None, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": f"batch_{number}",
+        "object": "batch",
+        "endpoint": "/v1/chat/completions",
+        "input_file_id": f"file-{number}",
+        "completion_window": "24h",
+        "status": "completed",
+        "created_at": created_at,
+        "metadata": None,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("times", [list(range(10)), list(range(10, 0, -1)), [5, None, 3, 8, 1, 9], [4] * 6])
+def test_a_batch_is_found_in_a_list_of_any_order(answer_with: Any, times: list[int | None]) -> None:
+    data = [_listed(number, at) for number, at in enumerate(times)]
+    data[-1]["input_file_id"] = "file-ours"
+    provider = answer_with(lambda _: JSONResponse({"object": "list", "data": data, "has_more": False}))
+    since = min(at for at in times if at is not None)
+    found = provider.find("key", "file-ours", since)
+    assert found is not None
+    assert found.id == f"batch_{len(times) - 1}"
+
+
+def test_a_list_that_gives_the_same_page_for_ever_ends(answer_with: Any) -> None:
+    data = [_listed(number, 100) for number in range(3)]
+    provider = answer_with(lambda _: JSONResponse({"object": "list", "data": data, "has_more": True}))
+    assert provider.find("key", "file-ours", 0) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response("<html>Sign in</html>", media_type="text/html"),
+        Response("<html>Sign in</html>", media_type="application/json"),
+        JSONResponse({}),
+        JSONResponse([]),
+        JSONResponse(None),
+    ],
+)
+def test_a_page_in_place_of_an_answer_is_a_doubt_and_no_traceback(answer_with: Any, answer: Response) -> None:
+    provider = answer_with(lambda _: answer)
+    for call in (
+        lambda: provider.create("file-1", "key", 5.0),
+        lambda: provider.retrieve("batch_1"),
+        lambda: provider.see_file("file-1"),
+        lambda: provider.upload_witness("key"),
+    ):
+        with pytest.raises(InDoubt):
+            call()
+
+
+def test_the_key_is_in_no_message(answer_with: Any) -> None:
+    echo = {"error": {"message": "bad key sk-test\nand more", "code": "invalid_api_key"}}
+    provider = answer_with(lambda _: JSONResponse(echo, status_code=401))
+    with pytest.raises(KeyRefused) as refused:
+        provider.identify()
+    assert "sk-test" not in refused.value.message
+    assert "and more" not in refused.value.message
+
+
+def test_a_key_with_a_line_end_is_used_without_it_and_one_that_is_no_key_is_refused_unseen() -> None:
+    connect("sk-secret\n", "http://127.0.0.1:9/v1").close()
+    for key in ("sk-é", "sk-\x01secret", "  \n"):
+        with pytest.raises(KeyRefused) as refused:
+            connect(key, None)
+        assert "secret" not in refused.value.message
+    with pytest.raises(ProviderError, match="not a URL"):
+        connect("sk-secret", "http://host:port/v1")
+
+
+def test_the_address_is_said_and_kept_without_its_password() -> None:
+    provider = Provider("key", "http://me:hush@127.0.0.1:9/v1?token=hush")
+    with pytest.raises(InDoubt) as doubt:
+        provider.see_file("file-1")
+    provider.close()
+    assert "hush" not in doubt.value.message
+    assert "127.0.0.1:9/v1" in doubt.value.message
+
+
+def _write(path: Path, lines: list[bytes]) -> Path:
+    path.write_bytes(b"\n".join(lines))
+    return path
+
+
+def test_an_answer_that_is_written_oddly_is_still_an_answer(tmp_path: Path) -> None:
+    body = {"choices": [{"message": {"content": json.dumps(GOOD)}, "finish_reason": "stop"}]}
+
+    def line(custom_id: str, status: Any, **changes: Any) -> bytes:
+        return json.dumps(
+            {"custom_id": custom_id, "response": {"status_code": status, "body": body, **changes}}
+        ).encode()
+
+    path = _write(
+        tmp_path / "odd.jsonl",
+        [b"\xef\xbb\xbf" + line("mark", 200), line("word", "200"), line("point", 200.0), line("more", 200, extra=[1])],
+    )
+    answers = dict(read_answers(path))
+    assert list(answers) == ["mark", "word", "point", "more"]
+    assert {judge(TASK, CLAIM, answer).outcome for answer in answers.values()} == {"labelled"}
+
+
+def test_a_line_of_ours_that_is_no_json_is_a_paid_failure_with_its_raw(tmp_path: Path) -> None:
+    broken = b'{"custom_id": "ab12-0", "response": {"status_code": 200, "body": {"choices": [{"mess'
+    deep = b'{"custom_id": "ab12-1", "response": {"body": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
+    answers = dict(read_answers(_write(tmp_path / "broken.jsonl", [broken, deep])))
+    assert set(answers) == {"ab12-0", "ab12-1"}
+    outcome = judge(TASK, CLAIM, answers["ab12-0"])
+    assert (outcome.outcome, outcome.reason) == ("failed", "invalid")
+    assert (outcome.raw or "").strip() == broken.decode()
+
+
+@pytest.mark.parametrize("tokens", [10**30, True, -1, "7", 1.5])
+def test_no_count_of_tokens_can_keep_an_answer_out_of_the_warehouse(tmp_path: Path, tokens: Any) -> None:
+    body = {"choices": [{"message": {"content": json.dumps(GOOD)}, "finish_reason": "stop"}]}
+    body["usage"] = {"prompt_tokens": tokens, "completion_tokens": 3}  # type: ignore[assignment]
+    line = json.dumps({"custom_id": "a-0", "response": {"status_code": 200, "body": body}}).encode()
+    answer = dict(read_answers(_write(tmp_path / "tokens.jsonl", [line])))["a-0"]
+    outcome = judge(TASK, CLAIM, answer)
+    assert (outcome.outcome, outcome.input_tokens, outcome.output_tokens) == ("labelled", None, 3)
+
+
+def test_moving_the_table_while_a_batch_is_live_asks_before_it_pays_again(lab: Lab, server: Server) -> None:
+    server.faults(slow={"seconds": 3600})
+    lab.run(server.provider(), ONCE)
+    lab.move_table("moved_labels")
+    with pytest.raises(UsageError, match="3 in `comment_labels`"):
+        lab.run(server.provider(), ONCE)
+    settings = Settings(poll_seconds=0.01, grace_seconds=60, once=True, confirmed=frozenset({"other-provider"}))
+    with pytest.raises(UsageError, match="3 in `comment_labels`"):
+        lab.run(server.provider(), settings)
+    assert lab.sql("select count(*) from main_labels.label_claims") == [(3,)]
+
+
+def test_a_limit_holds_for_texts_that_come_back_from_an_earlier_run_too(lab: Lab, server: Server) -> None:
+    server.faults(expire_after={"share": 0.0, "times": 1})
+    lab.run(server.provider(), ONCE)
+    summary = lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0, limit=1))
+    assert summary.labelled == 1
+    assert lab.sql("select count(*) from main_labels.label_claims") == [(3 + 1,)]
+
+
+def test_a_dropped_table_keeps_its_own_batch_back_and_no_other(lab: Lab, server: Server) -> None:
+    server.faults(slow={"seconds": 0.5})
+    lab.run(server.provider(), ONCE)
+    lab.move_table("moved_labels")
+    lab.sql("drop table main_labels.comment_labels")
+    settings = Settings(poll_seconds=0.01, grace_seconds=0.0, confirmed=frozenset({"moved-table"}))
+    summary = lab.run(server.provider(), settings)
+    assert summary.labelled == 3
+    assert "comment_labels" in summary.problems[0]
+
+
+def test_a_snapshot_of_another_release_is_read_without_the_keys_that_this_one_does_not_know(
+    lab: Lab, server: Server
+) -> None:
+    server.faults(slow={"seconds": 0.5})
+    lab.run(server.provider(), ONCE)
+    lab.sql(
+        "update main_labels.label_events set task_snapshot = replace(replace(task_snapshot,"
+        ' \'"max_attempts":3\', \'"max_attempts":3,"later":1\'), \'"type":"any_of"\', \'"type":"any_of","new":1\')'
+        " where event = 'planned'"
+    )
+    assert "later" in lab.sql("select task_snapshot from main_labels.label_events where event = 'planned'")[0][0]
+    assert lab.run(server.provider()).labelled == 3
+
+
+def test_a_full_queue_of_others_is_asked_again_ever_more_rarely(lab: Lab, server: Server) -> None:
+    message = "Enqueued token limit reached for m in organization o. Limit: 1,000,000 enqueued tokens."
+    server.faults(fail_validation={"code": "token_limit_exceeded", "message": message, "times": 4})
+    said: list[str] = []
+    assert lab.run(server.provider(), say=said.append).labelled == 3
+    assert lab.states() == ["refused"] * 4 + ["loaded"]
+    assert server.control("GET", "/local/stats")["files"] <= 2
+
+
+def test_a_text_too_big_for_any_queue_is_rejected_and_the_others_are_labelled(
+    lab: Lab, start_server: Callable[..., Server]
+) -> None:
+    lab.add_comments(["x" * 60_000])
+    server = start_server("--enqueued-token-limit", "5000")
+    summary = lab.run(server.provider())
+    assert (summary.labelled, summary.rejected) == (3, 1)
+    assert lab.outcomes() == {"labelled": 3, "rejected:token_limit_exceeded": 1}
