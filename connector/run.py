@@ -49,8 +49,8 @@ class Run:
 
     `tables` are the tables of labels whose leases it holds.
     `sent` are the batches it claimed texts for, `freed` those whose texts it saw become free (loaded, refused,
-    released): what has no outcome is sent again. `stopped` has the reason for each task that must not send any more, `stuck` the
-    batches that nothing can be said of, with why. `doubt` and `wait_seconds` are of the round.
+    released): what has no outcome is sent again. `stopped` has the reason for each task that must not send any more,
+    `stuck` the batches that nothing can be said of, with why. `doubt` and `wait_seconds` are of the round.
     """
 
     project: Project

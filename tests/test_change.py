@@ -69,7 +69,7 @@ def test_labels_of_another_provider_stop_the_run_until_confirmed(lab: Lab, serve
     lab.run(server.provider())
     lab.sql("update main_labels.label_events set provider = 'https://elsewhere.example/v1'")
     lab.add_comments(["A new one"])
-    with pytest.raises(UsageError, match="3 by https://elsewhere.example/v1"):
+    with pytest.raises(UsageError, match=r"3 by https://elsewhere\.example/v1"):
         lab.run(server.provider())
     assert len(server.executions()) == 3
     confirmed = Settings(poll_seconds=0.01, grace_seconds=0.0, confirmed=frozenset({"other-provider"}))
