@@ -2,8 +2,8 @@
 
     python benchmarks/embedded.py FOLDER [--most 6000]
 
-FOLDER has reddit_sentiment.csv, intents.csv and themes.csv (columns id, text, label; several themes as a|b). Every figure is of
-texts as they stand, without training; prints one table.
+FOLDER has reddit_sentiment.csv, intents.csv and themes.csv (columns id, text, label; several themes as a|b). Every
+figure is of texts as they stand, without training; prints one table.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def _ask(engine: EmbeddedEngine, texts: Sequence[str], field: dict[str, Any]) ->
     started = time.perf_counter()
     answers = []
     for place in range(0, len(bodies), 64):
-        answers += [json.loads(reply.content or "{}")[field["name"]] for reply in engine.answer(bodies[place : place + 64])]
+        replies = engine.answer(bodies[place : place + 64])
+        answers += [json.loads(reply.content or "{}")[field["name"]] for reply in replies]
     return answers, len(texts) / (time.perf_counter() - started)
 
 
