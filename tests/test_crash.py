@@ -69,6 +69,9 @@ class Forge:
         return Counter(row["content_sha256"] for row in self.server.control("GET", "/local/executions", key=key))
 
 
+Undisturbed = tuple[dict[str, Any], Counter[str], list[str]]
+
+
 @pytest.fixture(scope="module")
 def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     made = Forge(tmp_path_factory.mktemp("forge"))
@@ -76,15 +79,19 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     made.close()
 
 
-def _undisturbed(forge: Forge, **faults: Any) -> tuple[dict[str, Any], Counter[str], list[str]]:
-    key = forge.fresh(**faults)
+@pytest.fixture(scope="module")
+def undisturbed(forge: Forge) -> Undisturbed:
+    """Give the labels, executions and boundaries of a run that nothing disturbs."""
+    key = forge.fresh()
     answer = forge.run(key)
     assert answer["code"] == 0, answer["error"]
     return forge.lab.labels(), forge.executed(key), answer["boundaries"]
 
 
-def test_a_run_killed_before_or_after_any_call_or_commit_is_finished_by_the_next(forge: Forge) -> None:
-    labels, executed, boundaries = _undisturbed(forge)
+def test_a_run_killed_before_or_after_any_call_or_commit_is_finished_by_the_next(
+    forge: Forge, undisturbed: Undisturbed
+) -> None:
+    labels, executed, boundaries = undisturbed
     assert set(labels) == set(TEXTS)
     assert set(executed.values()) == {1}
     kinds = {name.split()[1] for name in boundaries}
@@ -176,8 +183,10 @@ def _check_books(forge: Forge, key: str, context: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*FREE_FAULTS, *PAID_FAULTS, *FINAL_FAULTS])
-def test_a_fault_of_the_provider_costs_no_text_and_no_second_payment(forge: Forge, name: str) -> None:
-    labels, executed, _ = _undisturbed(forge)
+def test_a_fault_of_the_provider_costs_no_text_and_no_second_payment(
+    forge: Forge, undisturbed: Undisturbed, name: str
+) -> None:
+    labels, executed, _ = undisturbed
     faults = {**FREE_FAULTS, **PAID_FAULTS, **FINAL_FAULTS}[name]
     key = forge.fresh(**faults)
     _run_until_done(forge, key)
@@ -191,14 +200,16 @@ def test_a_fault_of_the_provider_costs_no_text_and_no_second_payment(forge: Forg
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_two_faults_and_two_kills_at_random_cost_no_text_and_no_second_payment(forge: Forge, seed: int) -> None:
+def test_two_faults_and_two_kills_at_random_cost_no_text_and_no_second_payment(
+    forge: Forge, undisturbed: Undisturbed, seed: int
+) -> None:
     chosen = random.Random(seed)
     names = chosen.sample([*FREE_FAULTS, *PAID_FAULTS], 2)
     faults: dict[str, Any] = {}
     for name in names:
         faults.update(FREE_FAULTS.get(name) or PAID_FAULTS[name])
     kills = [chosen.randrange(60), chosen.randrange(60)]
-    labels, _, _ = _undisturbed(forge)
+    labels, _, _ = undisturbed
     key = forge.fresh(**faults)
     context = f"seed {seed}: {names}, killed at {kills}"
     said = _run_until_done(forge, key, kills)

@@ -100,8 +100,8 @@ def _check_line(task: Task, text: str) -> None:
     read = json.loads(line)
     assert read["custom_id"] == "batch-0"
     assert read["body"]["messages"][-1] == {"role": "user", "content": _sent(text)}
-    check_body(read["body"], frozenset([MODEL]))
-    assert validate([line], frozenset([MODEL])).errors == []
+    check_body(read["body"], frozenset([task.model]))
+    assert validate([line], frozenset([task.model])).errors == []
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -120,7 +120,7 @@ def test_any_accepted_task_gives_a_strict_schema_and_any_text_one_line(block: di
 @settings(max_examples=300, deadline=None)
 @given(key=st.sampled_from([*BLOCK, "run", "version", "instructions_file", "x"]), value=_anything)
 def test_whatever_stands_in_a_block_is_a_task_or_a_list_of_mistakes(key: str, value: Any) -> None:
-    parsed = parse_task("m", {**BLOCK, key: value})
+    parsed = parse_task("m", {**BLOCK, "params": {}, key: value})
     if isinstance(parsed, Task):
         _check_line(parsed, "x")
     else:
