@@ -8,14 +8,13 @@ LabelsError                     1
 │   ├── WarehouseLocked            another process holds the DuckDB file
 │   ├── LeaseHeld                  another run may send and load now
 │   └── LeaseLost                  this run may not any more
-├── ProviderError                  the provider, whatever it said
-│   ├── KeyRefused                 401, 403
-│   ├── QuotaExhausted             no quota or no billing
-│   ├── RateLimited                429: it certainly did nothing, later it may
-│   ├── RequestRefused             any other 4xx: it certainly did nothing
-│   ├── NotThere                   404 for a thing of ours
-│   └── InDoubt                    no answer, or 5xx: it may have happened
-└── TaskStopped                    what the provider says of a batch needs a person
+└── ProviderError                  the provider, whatever it said
+    ├── KeyRefused                 401, 403
+    ├── QuotaExhausted             no quota or no billing
+    ├── RateLimited                429: it certainly did nothing, later it may
+    ├── RequestRefused             any other 4xx: it certainly did nothing
+    ├── NotThere                   404 for a thing of ours
+    └── InDoubt                    no answer, or 5xx: it may have happened
 """
 
 from __future__ import annotations
@@ -92,7 +91,3 @@ class NotThere(ProviderError):
 
 class InDoubt(ProviderError):
     """Report a call without a definite answer: what it asked for may have happened."""
-
-
-class TaskStopped(LabelsError):
-    """Report what the provider said of a task's batch that only a person can mend."""

@@ -32,7 +32,8 @@ from connector.warehouse.project import Project
 from connector.warehouse.tables import Ledger
 from connector.warehouse.texts import count_changed_wording, count_texts
 
-_PATIENCE_ROUNDS = 10
+# twenty minutes of a provider that does not answer, at the usual pace
+_PATIENCE_ROUNDS = 40
 _LONGEST_WAIT_SECONDS = 300.0
 # a test that also needs a model outside the selection waits for a plain `dbt build`
 _BUILDABLE = ("--indirect-selection", "buildable")

@@ -300,7 +300,9 @@ def test_sync_writes_a_source_that_dbt_takes_and_check_holds_it(lab: Lab, comman
     assert by_name["themes"]["description"] == "JSON array of: acting, plot, music."
     assert command("build", *QUICKLY).code == 0
     lab.edit_task(
-        fields=[{"name": "sentiment", "type": "one_of", "values": {"a": "{% raw %}like {{ x }}{% endraw %}", "b": "x"}}]
+        fields=[
+            {"name": "sentiment", "type": "one_of", "values": {"a": "{% raw %}like {{ x( }}{% endraw %}", "b": "x"}}
+        ]
     )
     assert command("sync", "--check").code == 1
     assert command("sync").code == 0

@@ -13,7 +13,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from connector.errors import InDoubt, KeyRefused, ProviderError, UsageError
+from connector.errors import (
+    InDoubt,
+    KeyRefused,
+    NotThere,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+    RequestRefused,
+    UsageError,
+)
 from connector.provider import Provider, connect
 from connector.result import judge, read_answers
 from connector.run import Settings
@@ -95,6 +104,43 @@ def test_a_page_in_place_of_an_answer_is_a_doubt_and_no_traceback(answer_with: A
     ):
         with pytest.raises(InDoubt):
             call()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "ours"),
+    [
+        (400, "invalid", RequestRefused),
+        (401, "invalid_api_key", KeyRefused),
+        (403, None, KeyRefused),
+        (404, None, NotThere),
+        (408, None, InDoubt),
+        (409, None, InDoubt),
+        (410, None, NotThere),
+        (422, None, RequestRefused),
+        (429, "rate_limit_exceeded", RateLimited),
+        (429, "insufficient_quota", QuotaExhausted),
+        (400, "billing_hard_limit_reached", QuotaExhausted),
+        (500, None, InDoubt),
+        (503, None, InDoubt),
+    ],
+)
+def test_every_refusal_has_its_own_error_and_what_may_have_happened_is_a_doubt(
+    answer_with: Any, status: int, code: str | None, ours: type[ProviderError]
+) -> None:
+    asked: list[str] = []
+
+    def answer(request: Request) -> Response:
+        asked.append(request.method)
+        return JSONResponse(
+            {"error": {"message": "no", "code": code}}, status_code=status, headers={"retry-after": "7"}
+        )
+
+    with pytest.raises(ProviderError) as raised:
+        answer_with(answer).create("file-1", "key", 5.0)
+    assert type(raised.value) is ours
+    assert asked == ["POST"], "create is sent once, without retries"
+    if isinstance(raised.value, RateLimited):
+        assert raised.value.retry_after_seconds == 7.0
 
 
 def test_the_key_is_in_no_message(answer_with: Any) -> None:

@@ -318,6 +318,8 @@ def test_what_dbt_hides_of_the_yaml_is_said_all_the_same(tmp_path: Path, yaml: s
     [
         ('instructions: "Use {{ target.name }}."', True),
         ("instructions: 'A {# comment #}'", True),
+        ("instructions: 'Label {% raw %}the{% endraw %} {{ comment }}.'", True),
+        ("instructions: '{% raw %}Label{%- endraw -%} the comment.'", False),
         ("instructions: |\n  Label the comment.\n", False),
         ("instructions: Label the comment.", False),
         ("model: \"{{ env_var('MODEL') }}\"", False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,8 +17,8 @@ from connector.errors import TaskError
 from connector.task import Task
 
 PACKAGE = "dbt_labels"
+_RAW_TAGS = re.compile(r"\{%-?\s*(?:end)?raw\s*-?%\}")
 _WORDING = ("instructions", "fields", "examples")
-_JINJA = ("{{", "{%", "{#")
 
 
 @dataclass(frozen=True)
@@ -243,9 +244,9 @@ def _notes_of_jinja(declaration: Declaration, raw: Any) -> list[str]:
 
 
 def _is_rendered(raw: Any, seen: Any) -> bool:
-    """Tell whether dbt made something else of a text with braces; it strips a final line feed of any text."""
+    """Tell whether dbt made something else of a text than it says; a final line feed it strips always."""
     if isinstance(raw, str):
-        return any(mark in raw for mark in _JINJA) and (not isinstance(seen, str) or raw.strip() != seen.strip())
+        return not isinstance(seen, str) or _RAW_TAGS.sub("", raw).strip() != seen.strip()
     if isinstance(raw, Mapping) and isinstance(seen, Mapping):
         return any(_is_rendered(value, seen.get(key)) for key, value in raw.items())
     if isinstance(raw, list) and isinstance(seen, list):
