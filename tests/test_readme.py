@@ -24,7 +24,9 @@ def _blocks(language: str) -> list[str]:
 
 
 def _shell(folder: Path, script: str, **variables: str) -> str:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI", "LAB_", "DBT_"))}
+    # nothing of this session, and nothing of the make that may run these tests
+    not_theirs = ("OPENAI", "LAB_", "DBT_", "MAKE", "MFLAGS")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(not_theirs)}
     environment |= {"PATH": f"{BIN}:{environment['PATH']}", "PYTHONPATH": str(ROOT), **variables}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=environment, capture_output=True, text=True

@@ -16,6 +16,7 @@ import pyarrow as pa
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
+from dbt.deprecations import reset_deprecations
 
 from connector.warehouse.duckdb import release
 from tests.lab import ROOT, Lab
@@ -55,6 +56,8 @@ def dbt(lab: Lab, *arguments: str, manifest: Manifest | None = None) -> Outcome:
             warnings.append(f"{event.info.name}: {event.info.msg}")
 
     where = ["--project-dir", str(lab.folder), "--profiles-dir", str(lab.folder)]
+    # dbt remembers the deprecations that other projects of this process met
+    reset_deprecations()
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             result = dbtRunner(manifest=manifest, callbacks=[listen]).invoke([*arguments, *where])
