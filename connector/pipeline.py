@@ -87,6 +87,7 @@ def stage(project: Project, tasks: Sequence[Task]) -> None:
     try:
         project.run_dbt("run", "--select", *views, quiet=True)
     except ProjectError as error:
+        Ledger(project, "").check(tasks)
         selected = " ".join(f"+{name}" for name in views)
         raise ProjectError(error.message, f"is it built? `dbt build --select {selected}`") from error
 

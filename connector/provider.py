@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ _READ_RETRIES = 3
 # how long a peer may say nothing, between two chunks of a file as well
 _SILENCE_SECONDS = 300.0
 _CONNECT_SECONDS = 10.0
+_FIRST_ANSWER_SECONDS = 15.0
 _CHUNK_BYTES = 1 << 20
 _LONGEST_MESSAGE = 300
 
@@ -58,7 +58,6 @@ class RemoteBatch:
     input_file_id: str
     output_file_id: str | None
     error_file_id: str | None
-    total: int
     completed: int
     failed: int
     errors: tuple[tuple[str, str], ...]
@@ -83,6 +82,8 @@ class Provider:
             )
         except (_transport.InvalidURL, ValueError) as error:
             raise ProviderError("OPENAI_BASE_URL is not a URL", "it looks like https://host/v1") from error
+        # for the first calls, which a person waits for
+        self._brisk = self._client.with_options(timeout=openai.Timeout(_FIRST_ANSWER_SECONDS, connect=_CONNECT_SECONDS))
         url = self._client.base_url
         # what stands for the provider in messages and in the ledger: no user, no password, no query
         self._address = f"{url.scheme}://{url.netloc.decode('ascii', 'replace').rpartition('@')[2]}{url.path}".rstrip(
@@ -96,7 +97,7 @@ class Provider:
     def identify(self) -> Identity:
         """Return who answers; one cheap call, which also proves the key."""
         with self._words("list batches"):
-            headers = self._client.batches.with_raw_response.list(limit=1).headers
+            headers = self._brisk.batches.with_raw_response.list(limit=1).headers
         organisation, project = headers.get("openai-organization"), headers.get("openai-project")
         local = organisation == LOCAL_ORGANISATION
         return Identity(LOCAL_URL if local else self._address, organisation or None, project or None)
@@ -108,7 +109,7 @@ class Provider:
         validation decides, which costs nothing either.
         """
         try:
-            self._client.models.retrieve(model)
+            self._brisk.models.retrieve(model)
         except openai.NotFoundError as error:
             if error.code == "model_not_found":
                 raise ProviderError(
@@ -202,12 +203,6 @@ class Provider:
                         view = view[done:]
         return written
 
-    def now(self) -> int:
-        """Return the provider's Unix seconds, from the date of a cheap answer."""
-        with self._words("list batches"):
-            headers = self._client.batches.with_raw_response.list(limit=1).headers
-        return int(parsedate_to_datetime(headers["date"]).timestamp())
-
     @contextmanager
     def _words(self, action: str) -> Iterator[None]:
         try:
@@ -274,7 +269,6 @@ def _remote_batch(batch: Any) -> RemoteBatch:
         # null and "" both mean that there is none, or not yet
         output_file_id=batch.output_file_id or None,
         error_file_id=batch.error_file_id or None,
-        total=(counts.total if counts else 0) or 0,
         completed=(counts.completed if counts else 0) or 0,
         failed=(counts.failed if counts else 0) or 0,
         errors=tuple((error.code or "unknown", error.message or "") for error in errors),

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from connector.errors import WarehouseError, WarehouseLocked
 
-_ARROW_ROWS = 10_000
+_ARROW_ROWS = 2_048
 _LOCK_HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<process>\d+)\)")
 
 
