@@ -24,7 +24,7 @@ def _blocks(language: str) -> list[str]:
 
 
 def _shell(folder: Path, script: str, **variables: str) -> str:
-    # nothing of this session, and nothing of the make that may run these tests
+    # nothing of the surrounding shell, and nothing of the make that may run these tests
     not_theirs = ("OPENAI", "LAB_", "DBT_", "MAKE", "MFLAGS")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(not_theirs)}
     environment |= {"PATH": f"{BIN}:{environment['PATH']}", "PYTHONPATH": str(ROOT), **variables}
