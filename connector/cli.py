@@ -252,6 +252,8 @@ def _open(
         screen.say(f"note: {note}")
     tasks = project.choose(names)
     interruption = click.get_current_context().find_object(Interruption)
+    if interruption is not None:
+        interruption.end_query = project.end_query
     if interruptible and interruption is not None:
         interruption.in_flight = lambda: _in_flight(replace(project, lock_patience_seconds=1.0), tasks)
     return project, tasks

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -79,11 +81,19 @@ class Screen:
             raise UsageError("nothing was sent")
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
 @dataclass
 class Interruption:
-    """Whether Ctrl-C or SIGTERM came, and what there is to say then. `in_flight` looks into the ledger."""
+    """Whether Ctrl-C or SIGTERM came, and what there is to do and to say then.
+
+    `end_query` stops what the database is doing, because Python hears of a signal only when that is done. `in_flight`
+    looks into the ledger.
+    """
 
     happened: bool = False
+    end_query: Callable[[], None] | None = None
     in_flight: Callable[[], list[Batch]] | None = None
 
     @classmethod
@@ -91,16 +101,25 @@ class Interruption:
     def caught(cls) -> Iterator[Interruption]:
         """Give one that SIGINT and SIGTERM make happen, as `KeyboardInterrupt`, while the block lasts."""
         interruption = cls()
-        before = {number: signal.signal(number, interruption._happen) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, interruption._happen) for number in _ENDING}
+        heard, told = socket.socketpair()
+        told.setblocking(False)
+        descriptor_before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        listener = threading.Thread(target=interruption._listen, args=(heard,), daemon=True)
+        listener.start()
         try:
             yield interruption
         finally:
+            signal.set_wakeup_fd(descriptor_before)
+            told.close()
+            listener.join()
+            heard.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def say(self) -> None:
         """Say on stderr what is in flight and how to go on; a second signal ends the process at once."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _ENDING:
             signal.signal(number, signal.SIG_DFL)
         batches: list[Batch] = []
         try:
@@ -121,6 +140,11 @@ class Interruption:
     def _happen(self, _: int, __: FrameType | None) -> None:
         self.happened = True
         raise KeyboardInterrupt
+
+    def _listen(self, heard: socket.socket) -> None:
+        while numbers := heard.recv(16):
+            if self.end_query is not None and not set(_ENDING).isdisjoint(numbers):
+                self.end_query()
 
 
 def plan_data(plans: Sequence[Plan]) -> list[dict[str, Any]]:

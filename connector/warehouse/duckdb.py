@@ -66,6 +66,11 @@ class Handle:
         """Return a large result as record batches, read as they are taken."""
         return self._connection.sql(sql).to_arrow_reader(_ARROW_ROWS)
 
+    def interrupt(self) -> None:
+        """Have the running statement fail, from another thread."""
+        with suppress(duckdb.Error):  # closed in the meantime
+            self._connection.interrupt()
+
     def append(self, relation: str, rows: pa.Table) -> None:
         """Append rows by column name."""
         columns = ", ".join(f'"{name}"' for name in rows.column_names)

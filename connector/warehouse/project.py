@@ -64,6 +64,7 @@ class Project:
     say: Callable[[str], None] = _silent
     lock_patience_seconds: float = _LOCK_PATIENCE_SECONDS
     _rendered: dict[str, Any] = field(default_factory=dict)
+    _handle: Any = None
 
     @property
     def name(self) -> str:
@@ -152,7 +153,7 @@ class Project:
         with adapter.connection_named("dbt_labels"):
             try:
                 wrapped = self._open(adapter, deadline)
-                handle = self._handles.Handle(wrapped)
+                handle = self._handle = self._handles.Handle(wrapped)
                 try:
                     yield Session(adapter, handle, self._rendered)
                 except handle.errors as error:
@@ -160,8 +161,15 @@ class Project:
                 except DbtBaseException as error:
                     raise WarehouseError(f"dbt refused: {str(error).strip()}") from error
             finally:
+                self._handle = None
                 adapter.connections.release()
                 self._handles.release(adapter.connections)
+
+    def end_query(self) -> None:
+        """Have what the database is doing for an open `connect` fail at once; to be called by another thread."""
+        handle = self._handle
+        if handle is not None:
+            handle.interrupt()
 
     def _open(self, adapter: BaseAdapter, deadline: float) -> Any:
         said = False

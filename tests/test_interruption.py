@@ -1,0 +1,43 @@
+"""An interruption: Ctrl-C and SIGTERM end a command whatever it is doing, the database included."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from connector.console import Interruption
+from connector.errors import WarehouseError
+from tests.lab import Lab
+
+# minutes of work in one operator, which Python hears nothing during
+_LONG = "select count(*) as n from range(300000) a(i), range(300000) b(j) where (i * j) % 1000003 = 7"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_ends_a_long_query_at_once(lab: Lab, sent: signal.Signals) -> None:
+    project = lab.project
+    sent_at: list[float] = []
+
+    def send_once_it_runs(connection: object) -> None:
+        while connection.query_progress() < 0:  # type: ignore[attr-defined]
+            pass
+        sent_at.append(time.monotonic())
+        os.kill(os.getpid(), sent)
+
+    with Interruption.caught() as interruption:
+        interruption.end_query = project.end_query
+        with pytest.raises((KeyboardInterrupt, WarehouseError)):
+            with project.connect() as session:
+                session.handle.execute("set enable_progress_bar = true")
+                session.handle.execute("set enable_progress_bar_print = false")
+                waiting = threading.Thread(target=send_once_it_runs, args=(session.handle._connection,))
+                waiting.start()
+                session.handle.rows(_LONG)
+        waiting.join()
+    assert interruption.happened
+    assert time.monotonic() - sent_at[0] < 10
+    assert lab.sql("select count(*) from main_labels.label_leases") == [(0,)]
