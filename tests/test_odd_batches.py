@@ -1,0 +1,343 @@
+"""Batches that end oddly, and times that are not what they seem: no answer is lost and none is paid for twice."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from connector import pipeline
+from connector.errors import InDoubt, LeaseHeld
+from connector.files import work_folder
+from connector.pipeline import Voice
+from connector.provider import Provider
+from connector.run import Settings
+from connector.warehouse import lease
+from tests.http import serving
+from tests.lab import KEY, QUICK, Lab, Server
+
+PATIENT_ONCE = Settings(poll_seconds=0.01, grace_seconds=3600.0, once=True)
+LOOK = "GET /v1/batches/[^/]+"
+CANCEL = "POST /v1/batches/[^/]+/cancel"
+DESCRIBE = "GET /v1/files/[^/]+"
+DOWNLOAD = "GET /v1/files/[^/]+/content"
+# the client's own retries would only make the tests slow; what it gives up is what is tested
+AT_ONCE = {"x-should-retry": "false"}
+# far more than any run here asks: one that would never end meets a refused key
+MOST_REQUESTS = 1_000
+
+
+class Between:
+    """Forwards every request to a local server and may change its answer; `asked` are the requests with their times."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.base_url = ""
+        self.asked: list[tuple[str, float]] = []
+        self._changes: dict[str, Callable[[httpx.Response], Response | None]] = {}
+
+    def change(self, asked: str, change: Callable[[httpx.Response], Response | None]) -> None:
+        """Answer what matches with what the function makes of the server's answer, where it makes something of it."""
+        self._changes[asked] = change
+
+    def heal(self) -> None:
+        """Change nothing any more."""
+        self._changes = {}
+
+    def provider(self) -> Provider:
+        return Provider(KEY, self.base_url)
+
+    def times(self, asked: str) -> list[float]:
+        return [at for request, at in self.asked if re.fullmatch(asked, request)]
+
+    async def answer(self, request: Request) -> Response:
+        asked = f"{request.method} {request.url.path}"
+        self.asked.append((asked, time.monotonic()))
+        if len(self.asked) > MOST_REQUESTS:
+            return JSONResponse({"error": {"message": "this run does not end", "code": None}}, 401)
+        ours = ("host", "connection", "content-length", "transfer-encoding")
+        async with httpx.AsyncClient(verify=False, trust_env=False) as client:
+            answer = await client.request(
+                request.method,
+                self.server.base_url.removesuffix("/v1") + request.url.path,
+                params=list(request.query_params.multi_items()),
+                headers={name: value for name, value in request.headers.items() if name not in ours},
+                content=await request.body(),
+            )
+        for wanted, change in self._changes.items():
+            if re.fullmatch(wanted, asked) and (changed := change(answer)) is not None:
+                return changed
+        headers = {name: value for name, value in answer.headers.items() if name not in (*ours, "date", "server")}
+        return Response(answer.content, answer.status_code, headers)
+
+
+@pytest.fixture
+def between(server: Server) -> Iterator[Between]:
+    """Give what stands between the client and the local server, and changes nothing unless told to."""
+    made = Between(server)
+    route = Route("/{path:path}", made.answer, methods=["GET", "POST", "DELETE"])
+    with serving(Starlette(routes=[route])) as base_url:
+        made.base_url = f"{base_url}/v1"
+        yield made
+
+
+def _edited(**changes: Any) -> Callable[[httpx.Response], Response]:
+    return lambda answer: JSONResponse({**answer.json(), **changes})
+
+
+def _refusal(status: int, **headers: str) -> Callable[[httpx.Response], Response]:
+    body = {"error": {"message": "not now", "code": None}}
+    return lambda _: JSONResponse(body, status, headers={**AT_ONCE, **headers})
+
+
+def _sent(server: Server) -> tuple[int, int]:
+    """Return the batches that were created and the requests that were carried out."""
+    return server.control("GET", "/local/stats")["batches"], len(server.executions())
+
+
+def test_an_id_that_names_somebody_elses_batch_is_left_as_it_is_and_nothing_is_sent_again(
+    lab: Lab, server: Server
+) -> None:
+    lab.run(server.provider(), PATIENT_ONCE)
+    server.control("POST", "/local/batches", {"count": 1})
+    ours = lab.sql("select provider_batch_id from main_labels.label_events where event = 'submitted'")[0][0]
+    listed = server.control("GET", "/v1/batches?limit=100")["data"]
+    other = next(batch["id"] for batch in listed if batch["id"] != ours)
+    rename = "update main_labels.label_events set provider_batch_id = ? where event = 'submitted'"
+    lab.sql(rename, [other])
+
+    summary = lab.run(server.provider())
+    assert f"{other} is another batch here" in summary.problems[0]
+    assert (summary.submitted, lab.states(), lab.outcomes()) == ([], ["submitted"], {})
+    lab.sql(rename, [ours])
+    assert lab.run(server.provider()).labelled == 3
+    assert _sent(server) == (1 + 1, 3)
+
+
+def _fail(**changes: Any) -> Callable[[httpx.Response], Response | None]:
+    """Show a completed batch as one that failed."""
+    reasons = {"object": "list", "data": [{"code": "server_error", "message": "it broke at the end"}]}
+    failed = _edited(status="failed", errors=reasons, **changes)
+    return lambda answer: failed(answer) if answer.json()["status"] == "completed" else None
+
+
+@pytest.mark.parametrize("counts", [{}, {"request_counts": {"total": 3, "completed": 0, "failed": 0}}])
+def test_a_failed_batch_with_an_output_file_is_collected_for_its_answers_are_paid(
+    lab: Lab, between: Between, counts: dict[str, Any]
+) -> None:
+    between.change(LOOK, _fail(**counts))
+    summary = lab.run(between.provider())
+    assert (summary.labelled, summary.problems, lab.states()) == (3, [], ["loaded"])
+    status = lab.sql("select provider_status from main_labels.label_events where event = 'ended'")
+    assert (status, _sent(between.server)) == ([("failed",)], (1, 3))
+
+
+def test_a_failed_batch_that_counts_answers_is_held_until_its_file_is_there(lab: Lab, between: Between) -> None:
+    between.change(LOOK, _fail(output_file_id=None))
+    summary = lab.run(between.provider())
+    assert "counts 3 answers but shows no file" in summary.problems[0]
+    assert (lab.states(), lab.outcomes()) == (["ended"], {})
+    between.change(LOOK, _fail())
+    assert lab.run(between.provider()).labelled == 3
+    assert (lab.states(), _sent(between.server)) == (["loaded"], (1, 3))
+
+
+def _grow(answer: httpx.Response) -> Response:
+    return _edited(bytes=answer.json()["bytes"] + 7)(answer)
+
+
+def test_a_file_whose_size_never_fits_is_loaded_when_it_answers_every_claim(lab: Lab, between: Between) -> None:
+    between.change(DESCRIBE, _grow)
+    summary = lab.run(between.provider())
+    assert (summary.labelled, summary.problems, lab.states()) == (3, [], ["loaded"])
+    assert _sent(between.server) == (1, 3)
+
+
+def test_a_file_whose_size_never_fits_and_lacks_an_answer_is_left_and_its_texts_are_never_sent_again(
+    lab: Lab, between: Between
+) -> None:
+    between.change(DESCRIBE, _grow)
+    between.change(DOWNLOAD, lambda answer: Response(b"".join(answer.content.splitlines(keepends=True)[1:])))
+    said: list[str] = []
+    while lab.states() != ["ended"]:
+        assert lab.run(between.provider(), PATIENT_ONCE, said.append).problems == []
+    assert re.search(r"\d+ of \d+ bytes of the output file arrived; looking again", said[-1])
+
+    summary = lab.run(between.provider())
+    assert "bytes of the output file arrived; run again later" in summary.problems[0]
+    assert (summary.submitted, lab.states(), lab.outcomes()) == ([], ["ended"], {})
+    between.heal()
+    assert lab.run(between.provider()).labelled == 3
+    assert _sent(between.server) == (1, 3)
+
+
+def test_a_file_that_can_never_be_had_ends_the_run_in_doubt_and_a_later_run_loads_it(
+    lab: Lab, between: Between
+) -> None:
+    between.change(DOWNLOAD, _refusal(500))
+    with pytest.raises(InDoubt, match=r"could not download the file: .* answered 500"):
+        lab.run(between.provider())
+    assert (lab.states(), lab.outcomes()) == (["ended"], {})
+    between.heal()
+    summary = lab.run(between.provider())
+    assert (summary.submitted, summary.labelled, lab.states()) == ([], 3, ["loaded"])
+    assert _sent(between.server) == (1, 3)
+
+
+@pytest.mark.parametrize("status", [400, 409])
+def test_to_cancel_what_has_just_ended_is_no_error_and_its_answers_are_loaded(
+    lab: Lab, between: Between, status: int
+) -> None:
+    lab.run(between.provider(), PATIENT_ONCE)
+
+    def still_running(answer: httpx.Response) -> Response | None:
+        # for a while after it was asked to stop as well
+        running = _edited(status="in_progress", output_file_id=None)
+        return running(answer) if len(between.times(LOOK)) <= 3 else None
+
+    between.change(LOOK, still_running)
+    between.change(CANCEL, _refusal(status))
+    said: list[str] = []
+    voice = Voice(said.append, lambda batches: None, lambda plans: None)
+    provider = between.provider()
+    summary = pipeline.cancel(lab.project, lab.project.tasks, provider, QUICK, voice)
+    provider.close()
+    assert (summary.labelled, summary.problems, lab.states()) == (3, [], ["loaded"])
+    assert not any("asked to stop" in line for line in said)
+    assert (len(between.times(CANCEL)), _sent(between.server)) == (1, (1, 3))
+
+
+def test_a_provider_that_asks_for_time_while_it_is_polled_is_given_it_and_the_run_finishes(
+    lab: Lab, between: Between
+) -> None:
+    refuse = _refusal(429, **{"retry-after": "1"})
+    between.change(LOOK, lambda answer: refuse(answer) if len(between.times(LOOK)) <= 2 else None)
+    said: list[str] = []
+    summary = lab.run(between.provider(), say=said.append)
+    assert (summary.labelled, summary.problems, lab.states()) == (3, [], ["loaded"])
+    first, second, third, *_ = between.times(LOOK)
+    assert (second - first >= 1.0, third - second >= 1.0) == (True, True)
+    assert sum("answered 429" in line for line in said) == 2
+    assert _sent(between.server) == (1, 3)
+
+
+def test_a_create_that_arrives_after_the_fence_stops_nothing_and_its_texts_are_sent_once_more(
+    lab: Lab, server: Server
+) -> None:
+    server.faults(refuse_before={"route": "create_batch"})
+    lab.run(server.provider(), PATIENT_ONCE)
+    lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0, once=True))
+    assert lab.states() == ["fencing"]
+    key, file_id = lab.sql("select batch_key, input_file_id from main_labels.label_events where event = 'uploaded'")[0]
+    late = server.provider()
+    late.create(file_id, key, 5.0)
+    late.close()
+
+    summary = lab.run(server.provider())
+    assert (summary.labelled, summary.problems, lab.states()) == (3, [], ["refused", "loaded"])
+    assert (len(summary.submitted), _sent(server)) == (1, (2, 3))
+
+
+def test_a_full_queue_that_names_no_limit_halves_the_shards_and_rejects_not_even_a_single_text(
+    lab: Lab, server: Server
+) -> None:
+    lab.add_comments(["A fourth text"])
+    # 4, then 2 and 2, then one of four single texts
+    message = "Too many enqueued tokens for this model."
+    server.faults(fail_validation={"code": "token_limit_exceeded", "message": message, "times": 1 + 2 + 1})
+    summary = lab.run(server.provider())
+    assert (summary.labelled, summary.rejected, summary.problems) == (4, 0, [])
+    with lab.project.connect() as session:
+        batches = session.macro("batches", events=session.relation("label_events"))
+        rows = session.handle.rows(f"select state, claims from ({batches}) as batches order by planned_at, batch_key")
+    assert [row["claims"] for row in rows if row["state"] == "refused"] == [4, 2, 2, 1]
+    assert [row["claims"] for row in rows if row["state"] == "loaded"] == [1, 1, 1, 1]
+    assert (lab.outcomes(), len(server.executions())) == ({"labelled": 4}, 4)
+
+
+HOLD = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.readline()"
+
+
+class Reader:
+    """A process of its own that opens the database file and holds it until it is told to let go."""
+
+    def __init__(self, database: Path) -> None:
+        command = [sys.executable, "-c", HOLD, str(database)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "held\n"
+
+    def let_go(self) -> None:
+        self.process.communicate("\n")
+
+
+def test_a_run_outlasts_whoever_holds_the_database_between_two_rounds(lab: Lab, server: Server) -> None:
+    lab.project.lock_patience_seconds = 0.1
+    readers: list[Reader] = []
+    said: list[str] = []
+
+    def open_it(_: object) -> None:
+        if not readers:
+            readers.append(Reader(lab.database))
+
+    def hear(line: str) -> None:
+        said.append(line)
+        if sum(earlier.startswith("waiting: ") for earlier in said) == 2 and readers[0].process.poll() is None:
+            readers[0].let_go()
+
+    provider = server.provider()
+    try:
+        voice = Voice(hear, open_it, lambda plans: None)
+        summary = pipeline.run(lab.project, lab.project.tasks, provider, QUICK, voice)
+    finally:
+        provider.close()
+        for reader in readers:
+            with reader.process:
+                reader.process.kill()
+    assert any(f"process {readers[0].process.pid}" in line for line in said if line.startswith("waiting: "))
+    assert (summary.labelled, summary.problems, lab.states()) == (3, [], ["loaded"])
+    assert _sent(server) == (1, 3)
+
+
+@pytest.mark.parametrize(("step_seconds", "is_held"), [(3, True), (-3, True), (60, False), (-60, False)])
+def test_a_lease_outlives_a_small_step_of_the_clock_and_not_another_start(
+    lab: Lab, server: Server, step_seconds: float, is_held: bool
+) -> None:
+    process_id, started, namespace = lease.this_holder("other").process.split(":", 2)
+    lab.sql(
+        "insert into main_labels.label_leases values ('comment_labels', 'other', ?, ?,"
+        " (now() at time zone 'UTC'), (now() at time zone 'UTC') + interval 10 minute)",
+        [socket.gethostname(), f"{process_id}:{float(started) + step_seconds:.2f}:{namespace}"],
+    )
+    if is_held:
+        with pytest.raises(LeaseHeld, match=f"process {os.getpid()}"):
+            lab.run(server.provider())
+        assert (lab.states(), _sent(server)) == ([], (0, 0))
+    else:
+        assert lab.run(server.provider()).labelled == 3
+
+
+@pytest.mark.parametrize(("step_seconds", "stays"), [(3, True), (-3, True), (60, False), (-60, False)])
+def test_a_running_processs_folder_outlives_a_small_step_of_the_clock_and_not_another_start(
+    tmp_path: Path, step_seconds: float, stays: bool
+) -> None:
+    with work_folder(tmp_path, "first") as first:
+        started = psutil.Process().create_time() + step_seconds
+        other = first.with_name(f"{os.getpid()}-{started:.0f}-other")
+        other.mkdir()
+        with work_folder(tmp_path, "second"):
+            assert (other.exists(), first.exists()) == (stays, True)
