@@ -25,6 +25,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> ServerSettings:
     add("--model", action="append", default=[], help="a model name to answer for besides the default ones")
     add("--fault", action="append", default=[], metavar="NAME[=VALUE]", help="see connector/local/faults.py")
     add("--enqueued-token-limit", type=int, help="tokens that may be queued per model and account")
+    add("--batches-an-hour", type=int, help="batches an account may create in an hour")
     add("--model-path", type=Path, help="directory of the embedded engine's model.onnx")
     add("--upstream", help="URL of an OpenAI-compatible chat server")
     add("--upstream-model", help="the model to ask there; default: the one each request names")
@@ -41,6 +42,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> ServerSettings:
         models=tuple(given.model),
         faults=dict(map(parse_assignment, given.fault)),
         enqueued_token_limit=given.enqueued_token_limit,
+        batches_an_hour=given.batches_an_hour,
         model_path=given.model_path,
         upstream_url=given.upstream,
         upstream_model=given.upstream_model,

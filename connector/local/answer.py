@@ -8,32 +8,18 @@ from typing import Any
 
 from connector.local.chat import Body
 from connector.local.engine import Reply
+from connector.local.logprobs import list_logprobs
 from connector.local.problem import Problem
 from connector.local.store import new_id
 
 FINGERPRINT = "fp_dbt_labels_"
 
 
-def limit_tokens(body: Body, reply: Reply) -> Reply:
-    """Cut an answer that is longer than the request allows, as a model that runs out of tokens."""
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    if reply.content is None or limit is None or reply.completion_tokens is not None:
-        return reply
-    raw = reply.content.encode("utf-8", "surrogatepass")
-    if estimate_tokens(len(raw)) <= limit:
-        return reply
-    content = raw[: 4 * limit].decode("utf-8", "ignore")
-    return Reply(content=content, finish_reason="length")
-
-
-def estimate_tokens(size_bytes: int) -> int:
-    """Estimate tokens as a quarter of the bytes, rounded up."""
-    return -(-size_bytes // 4)
-
-
-def completion(body: Body, reply: Reply, engine_name: str, created: int) -> dict[str, Any]:
+def completion(body: Body, reply: Reply, usage: Mapping[str, Any], engine_name: str, created: int) -> dict[str, Any]:
     """Build the chat completion object for a reply."""
-    usage = count_usage(body, reply)
+    logprobs = None
+    if body.get("logprobs") is True:
+        logprobs = reply.logprobs or list_logprobs(reply.content, reply.refusal, reply.answer)
     message: dict[str, Any] = {
         "role": "assistant",
         "content": reply.content,
@@ -45,34 +31,11 @@ def completion(body: Body, reply: Reply, engine_name: str, created: int) -> dict
         "object": "chat.completion",
         "created": created,
         "model": body["model"],
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}],
+        "choices": [{"index": 0, "message": message, "logprobs": logprobs, "finish_reason": reply.finish_reason}],
         "usage": usage,
         "service_tier": "default",
         # The engine's name, so that no one takes these answers for those of the model that was asked.
         "system_fingerprint": FINGERPRINT + engine_name,
-    }
-
-
-def count_usage(body: Body, reply: Reply) -> dict[str, Any]:
-    """Count a request's tokens: the engine's own counts, or a quarter of the bytes."""
-    prompt, output = reply.prompt_tokens, reply.completion_tokens
-    if prompt is None:
-        asked = json.dumps([body["messages"], body.get("response_format")], ensure_ascii=False)
-        prompt = estimate_tokens(len(asked.encode("utf-8", "surrogatepass")))
-    if output is None:
-        said = (reply.content or "") + (reply.refusal or "")
-        output = estimate_tokens(len(said.encode("utf-8", "surrogatepass")))
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": output,
-        "total_tokens": prompt + output,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": 0,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
     }
 
 

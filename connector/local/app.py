@@ -21,6 +21,7 @@ from connector.local.chat import unknown_model
 from connector.local.execution import Executor
 from connector.local.faults import Faults, InvalidFault
 from connector.local.problem import Problem, wrong_type
+from connector.local.queue import Queue
 from connector.local.runner import ORGANIZATION
 from connector.local.settings import ServerSettings, account_of
 from connector.local.store import Document, Store, new_id
@@ -49,7 +50,13 @@ class Api:
     """Answer requests; handlers run in a thread pool, so they may wait for the disk and the engine."""
 
     def __init__(
-        self, settings: ServerSettings, store: Store, faults: Faults, executor: Executor, batches: Batches
+        self,
+        settings: ServerSettings,
+        store: Store,
+        faults: Faults,
+        executor: Executor,
+        batches: Batches,
+        queue: Queue,
     ) -> None:
         self._tokens = {token: account_of(token) for token in settings.tokens}
         self._models = settings.known_models
@@ -57,6 +64,7 @@ class Api:
         self._faults = faults
         self._executor = executor
         self._batches = batches
+        self._queue = queue
         self._served: Counter[str] = Counter()
         self._started_at = store.now()
 
@@ -242,8 +250,9 @@ class Api:
         return JSONResponse(self._store.executions(call.account))
 
     def stats(self, call: Call) -> Response:
-        """Count what the account has, and the requests served to all accounts since the start, per route."""
-        return JSONResponse({**self._store.counts(call.account), "requests": dict(self._served)})
+        """Count what the account has, how full its queues are, and what all accounts called since the start."""
+        counts, queues = self._store.counts(call.account), self._queue.show(call.account)
+        return JSONResponse({**counts, "queues": queues, "requests": dict(self._served)})
 
     def show_faults(self, call: Call) -> Response:
         """Show the active faults."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from connector.local.faults import Faults
 from connector.local.problem import Problem
+from connector.local.rate import HourlyRate
 from connector.local.runner import Runner
 from connector.local.store import Document, Store, new_id
 from connector.local.validation import ENDPOINT, check_create
@@ -15,10 +19,11 @@ STAMPS = ("in_progress_at", "finalizing_at", "completed_at", "failed_at", "expir
 class Batches:
     """Answer what clients ask about batches; the runner does the work."""
 
-    def __init__(self, store: Store, runner: Runner, faults: Faults) -> None:
+    def __init__(self, store: Store, runner: Runner, faults: Faults, rate: HourlyRate) -> None:
         self._store = store
         self._runner = runner
         self._faults = faults
+        self._rate = rate
 
     def create(self, account: str, parameters: object) -> Document:
         """Create a batch and hand it to the runner.
@@ -31,12 +36,24 @@ class Batches:
         if file is not None and file["purpose"] != "batch":
             message = f"Invalid value: the purpose of the input file is '{file['purpose']}', not 'batch'."
             raise Problem(400, message, code="invalid_value", param="input_file_id")
+        self._take_turn(account)
         metadata = None if self._faults.find("drop_metadata") else asked.get("metadata")
         document = new_batch(asked["input_file_id"], self._store.now(), metadata)
+        duration = self._faults.find("duration")
+        if duration is not None:
+            document["_lasts_until"] = time.time() + duration.seconds
         self._faults.lag(document["id"])
         self._store.add_batches(account, [document])
         self._runner.add(document["id"])
         return _show(document)
+
+    def _take_turn(self, account: str) -> None:
+        seconds = self._rate.take(account)
+        if seconds is not None:
+            message = f"Rate limit reached for batches: {self._rate.most} an hour. Please try again in {seconds:.0f}s."
+            raise Problem(
+                429, message, code="rate_limit_exceeded", kind="requests", retry_after=max(1, math.ceil(seconds))
+            )
 
     def retrieve(self, account: str, batch_id: str) -> Document:
         """Show a batch."""

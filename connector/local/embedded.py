@@ -6,7 +6,7 @@ It never reads instructions or examples. A value is as likely as its name and de
 from __future__ import annotations
 
 import importlib
-import json
+import math
 import re
 import threading
 from collections.abc import Sequence
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from connector.local.chat import Body, text_of
+from connector.local.choice import Choice
 from connector.local.encoder import Encoder, Vectors
-from connector.local.engine import Reply, bounds_of, extract, resolve, type_of
+from connector.local.engine import Reply, bounds_of, extract, resolve, say, type_of
 from connector.local.schema import schema_of
 
 POLARITIES = frozenset(("positive", "negative", "neutral"))
@@ -51,6 +52,11 @@ FALLBACK_VALUES = frozenset(("other", "others", "none", "unknown", "n/a"))
 STANDS_OUT = 1.3
 CLEARLY_NEAR = 0.25
 TRUE_ABOVE = 0.2
+# How much a difference of scores tells: of the encoder's nearness, of moods, and of steps on a scale.
+NEARNESS_TEMPERATURE = 0.05
+MOOD_TEMPERATURE = 0.3
+STEP_TEMPERATURE = 0.5
+SCALE_STEPS = 10
 VALUE_LINE = re.compile(r"^\s*- (?P<value>[^:\n]+): (?P<description>.+)$", re.MULTILINE)
 
 
@@ -59,6 +65,7 @@ class EmbeddedEngine:
 
     name = "embedded_encoder"
     chunk_size = 64
+    forwards = False
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -86,7 +93,7 @@ class EmbeddedEngine:
         schema = schema_of(body)
         if schema is None:
             return Reply(content="This engine is a sentence encoder: it answers requests with a JSON schema only.")
-        return Reply(content=json.dumps(self._fill("", schema, schema, text, vector), ensure_ascii=False))
+        return say(self._fill("", schema, schema, text, vector))
 
     def _fill(self, name: str, node: dict[str, Any], root: dict[str, Any], text: str, vector: Vectors) -> Any:
         node = resolve(node, root)
@@ -104,10 +111,10 @@ class EmbeddedEngine:
         if kind == "boolean":
             return self._judge(name, node, vector)
         if kind in ("integer", "number"):
-            low, high = bounds_of(node)
             # There is no scale to read off a vector: the mood of the text is the best bounded guess there is.
-            return low + round((self._mood(text) + 1) / 2 * (high - low))
-        return None if kind == "null" else extract(text, node)
+            return _place((self._mood(text) + 1) / 2, *bounds_of(node))
+        # What is copied was chosen from nothing else.
+        return None if kind == "null" else Choice(extract(text, node), 1.0)
 
     def _fill_array(self, name: str, node: dict[str, Any], root: dict[str, Any], text: str, vector: Vectors) -> Any:
         items = resolve(node["items"], root)
@@ -120,32 +127,39 @@ class EmbeddedEngine:
         needed = max(NEAR, min(CLEARLY_NEAR, float(near.mean()) + STANDS_OUT * spread))
         themes = [row for row in ranked if near[row] >= needed]
         chosen = max(len(themes), fewest)
-        return [items["enum"][row] for row in ranked[: min(chosen, node.get("maxItems", chosen))]]
+        kept = ranked[: min(chosen, node.get("maxItems", chosen))]
+        if not len(kept):
+            return Choice([], _share([needed, float(near.max())], 0, NEARNESS_TEMPERATURE))
+        return [Choice(items["enum"][row], _share([float(near[row]), needed], 0, NEARNESS_TEMPERATURE)) for row in kept]
 
-    def _choose(self, name: str, node: dict[str, Any], text: str, vector: Vectors) -> Any:
+    def _choose(self, name: str, node: dict[str, Any], text: str, vector: Vectors) -> Choice:
         values: list[Any] = node["enum"]
         by_polarity = {str(value).lower(): value for value in values}
         if set(by_polarity) <= POLARITIES and {"positive", "negative"} <= set(by_polarity):
-            return by_polarity[self._polarity(text, vector, neutral="neutral" in by_polarity)]
+            polarity = self._polarity(text, vector, neutral="neutral" in by_polarity)
+            return Choice(by_polarity[polarity.value], polarity.probability)
         near = self._nearness(name, values, node.get("description", ""), vector)
         fallback = [row for row, value in enumerate(values) if str(value).lower() in FALLBACK_VALUES]
         near[fallback] = NEAR
-        return values[int(near.argmax())]
+        best = int(near.argmax())
+        return Choice(values[best], _share(near.tolist(), best, NEARNESS_TEMPERATURE))
 
-    def _polarity(self, text: str, vector: Vectors, *, neutral: bool) -> str:
+    def _polarity(self, text: str, vector: Vectors, *, neutral: bool) -> Choice:
         positive, even, negative = (self._anchor(key) @ vector for key in ("positive", "neutral", "negative"))
         mood = self._mood(text) + ENCODER_WEIGHT * float(positive - negative)
         if not neutral:
-            return "positive" if mood >= 0 else "negative"
+            return Choice("positive" if mood >= 0 else "negative", _share([abs(mood), 0.0], 0, MOOD_TEMPERATURE))
         lean = float(even - max(positive, negative))
-        if mood > POSITIVE_ABOVE + lean:
-            return "positive"
-        return "negative" if mood < NEGATIVE_BELOW - lean else "neutral"
+        # How far the mood is past what each of the three needs; neutral is what needs nothing.
+        past = [mood - POSITIVE_ABOVE - lean, NEGATIVE_BELOW - lean - mood, 0.0]
+        chosen = 0 if past[0] > 0 else 1 if past[1] > 0 else 2
+        return Choice(("positive", "negative", "neutral")[chosen], _share(past, chosen, MOOD_TEMPERATURE))
 
-    def _judge(self, name: str, node: dict[str, Any], vector: Vectors) -> bool:
+    def _judge(self, name: str, node: dict[str, Any], vector: Vectors) -> Choice:
         claim = node.get("description") or _words(name)
-        true, false = self._vectors([claim, f"This is not the case: {claim}"]) @ vector
-        return bool(true >= TRUE_ABOVE and true >= false)
+        true, false = (self._vectors([claim, f"This is not the case: {claim}"]) @ vector).tolist()
+        scores = [true, max(false, TRUE_ABOVE)]
+        return Choice(scores[0] >= scores[1], _share(scores, int(scores[0] < scores[1]), NEARNESS_TEMPERATURE))
 
     def _nearness(self, name: str, values: Sequence[Any], description: str, vector: Vectors) -> Vectors:
         described = {m["value"].strip(): m["description"].strip() for m in VALUE_LINE.finditer(description)}
@@ -170,6 +184,20 @@ class EmbeddedEngine:
 
     def _mood(self, text: str) -> float:
         return float(self._vader.polarity_scores(text)["compound"])
+
+
+def _place(share: float, low: int, high: int) -> Choice:
+    """Choose the whole number at a share of the way from low to high; its neighbours are the nearer, the likelier."""
+    at = share * (high - low)
+    place = round(at)
+    steps = range(max(0, place - SCALE_STEPS), min(high - low, place + SCALE_STEPS) + 1)
+    scores = [-abs(step - at) for step in steps]
+    return Choice(low + place, _share(scores, steps.index(place), STEP_TEMPERATURE))
+
+
+def _share(scores: Sequence[float], chosen: int, temperature: float) -> float:
+    """Give the softmax of one score among all, never 0: what is chosen has a probability."""
+    return 1 / sum(math.exp(min((score - scores[chosen]) / temperature, 100.0)) for score in scores)
 
 
 def _words(name: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from connector.local.chat import Body, text_of
+from connector.local.choice import Choice, write_json
 from connector.local.problem import Problem
 from connector.local.schema import schema_of
 from connector.local.settings import ServerSettings
@@ -18,25 +18,34 @@ from connector.local.settings import ServerSettings
 class Reply:
     """Hold what an engine says to one request; `problem` stands for an HTTP error instead of an answer.
 
-    Token counts are the engine's own where it has some, else they are estimated.
+    A problem that `is_deferred` is the engine's own for now and says nothing of the request: a batch asks again later.
+    `answer` is the tree that `content` was written from, or begins as; `logprobs` are those of an engine without one.
+    Token counts are the engine's own where it has some, else they are counted; those of the answer have the reasoning.
     """
 
     content: str | None = None
     refusal: str | None = None
     finish_reason: str = "stop"
     problem: Problem | None = None
+    is_deferred: bool = False
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    answer: Any = None
+    logprobs: Any = None
 
 
 class Engine(Protocol):
     """Answer checked request bodies; called from several threads at once.
 
-    `chunk_size` is how many requests are answered, and then stored, together.
+    `chunk_size` is how many texts are answered, and then stored, together. An engine that `forwards` gets packed
+    requests as they came; the others get each of their texts as a request of its own.
     """
 
     name: str
     chunk_size: int
+    forwards: bool
 
     def answer(self, bodies: Sequence[Body]) -> list[Reply]:
         """Answer each body, in their order."""
@@ -52,10 +61,11 @@ class InstantEngine:
 
     name = "instant"
     chunk_size = 500
+    forwards = False
 
     def answer(self, bodies: Sequence[Body]) -> list[Reply]:
         """Answer each body; the same text and schema always get the same answer."""
-        return [Reply(content=_instant_content(body)) for body in bodies]
+        return [_instant_reply(body) for body in bodies]
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
@@ -74,12 +84,17 @@ def open_engine(settings: ServerSettings) -> Engine:
     return InstantEngine()
 
 
-def _instant_content(body: Body) -> str:
+def say(answer: Any) -> Reply:
+    """Make the reply of an answer's tree."""
+    return Reply(content=write_json(answer), answer=answer)
+
+
+def _instant_reply(body: Body) -> Reply:
     text = text_of(body)
     schema = schema_of(body)
     if schema is None:
-        return f"This is an instant answer to {len(text)} characters."
-    return json.dumps(_draw(schema, text, schema, "$"), ensure_ascii=False)
+        return Reply(content=f"This is an instant answer to {len(text)} characters.")
+    return say(_draw(schema, text, schema, "$"))
 
 
 def _number(path: str, text: str) -> int:
@@ -93,7 +108,7 @@ def _draw(node: dict[str, Any], text: str, root: dict[str, Any], path: str) -> A
     if "const" in node:
         return node["const"]
     if "enum" in node:
-        return node["enum"][number % len(node["enum"])]
+        return _choose(node["enum"][number % len(node["enum"])], number)
     if "anyOf" in node:
         return _draw(node["anyOf"][number % len(node["anyOf"])], text, root, path)
     kind = type_of(node)
@@ -102,23 +117,30 @@ def _draw(node: dict[str, Any], text: str, root: dict[str, Any], path: str) -> A
     if kind == "array":
         return _draw_array(node, text, root, path)
     if kind == "boolean":
-        return bool(number % 2)
+        return _choose(bool(number % 2), number)
     if kind in ("integer", "number"):
         low, high = bounds_of(node)
-        return low + number % (high - low + 1)
-    return None if kind == "null" else extract(text, node)
+        return _choose(low + number % (high - low + 1), number)
+    return None if kind == "null" else _choose(extract(text, node), number)
 
 
-def _draw_array(node: dict[str, Any], text: str, root: dict[str, Any], path: str) -> list[Any]:
+def _choose(value: Any, number: int) -> Choice:
+    """Make a choice of a probability above 0.3, of other bits of the number than those that chose."""
+    return Choice(value, 1 - 0.7 * (number >> 32) / 2**32)
+
+
+def _draw_array(node: dict[str, Any], text: str, root: dict[str, Any], path: str) -> Any:
     items = resolve(node["items"], root)
     choices = list(items.get("enum", ()))
     fewest = node.get("minItems", 0)
     most = max(fewest, node.get("maxItems", min(3, len(choices) or 3)))
     wanted = fewest + _number(path, text) % (most - fewest + 1)
+    if not wanted:
+        return _choose([], _number(f"{path}=[]", text))
     if not choices:
         return [_draw(items, text, root, f"{path}[{i}]") for i in range(wanted)]
     choices.sort(key=lambda value: _number(f"{path}={value}", text))
-    return choices[:wanted]
+    return [_choose(value, _number(f"{path}={value}", text)) for value in choices[:wanted]]
 
 
 def resolve(node: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,9 @@ is over: unlimited where not given, but 1 for the faults of one route and cut do
 share takes is decided by a hash of `seed` and the custom id, or of `seed` and the text where `times` is given (or `by`
 is `content`). Rows' strikes are counted per text on disk, so a text is struck at most `times` times, whatever its
 custom id and across restarts; all other counters begin anew with the process. PUT /local/faults resets all of them.
+Of the row faults that would take a request the first in the table does; reasoning, no_usage and no_logprobs come on top
+of any other. A packed request's text is its whole user message, but for item faults, which take its items one by one:
+the first that takes an item, by the item's text, or by custom id and item id (not with the upstream engine).
 Routes: upload, list_files, retrieve_file, download, delete_file, create_batch, list, retrieve, cancel, chat, models.
 
 | name | keys | what happens |
@@ -16,6 +19,7 @@ Routes: upload, list_files, retrieve_file, download, delete_file, create_batch, 
 | list_lag | calls, seconds | a created batch is missing from the next list calls (from first pages), or for a while |
 | drop_metadata | on | batches are created without their metadata |
 | fail_validation | code, message, times | the batch ends `failed` with this error |
+| duration | seconds | each batch that is created now ends no sooner than so many seconds after its creation |
 | slow | seconds | half of a batch's rows are done at once, the rest not before so many seconds |
 | expire_after | share, times | the batch ends `expired` when this share of its rows is done |
 | expire_unlisted | on | rows that an expired batch did not do are missing, not listed in the error file |
@@ -37,6 +41,13 @@ Routes: upload, list_files, retrieve_file, download, delete_file, create_batch, 
 | row_status_0 | 〃 | not executed; a line with status_code 0 in the output file, counted as completed |
 | row_400 | 〃, code, message | not executed; refused, `content_policy_violation` where no code is given |
 | row_401, row_404, row_429, row_500 | 〃 | not executed; a line in the error file with that status |
+| reasoning | tokens, 〃 | executed; so many reasoning tokens, which count as completion tokens and to the limit |
+| no_usage | 〃 | executed; `usage` is null |
+| no_logprobs | 〃 | executed; `logprobs` is null although it was asked for |
+| item_missing | 〃 | this text is not executed; its row is missing |
+| item_twice | 〃 | this text is executed; its row comes twice |
+| item_wrong_id | 〃 | this text is executed; its row has an id that was not asked |
+| item_bad_value | 〃 | this text is executed; its row has a value the schema does not allow |
 """
 
 from __future__ import annotations
@@ -46,7 +57,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -62,6 +73,8 @@ _ROW_FAULTS = """
     wrong_model_echo row_twice row_missing row_status_0 row_400 row_401 row_404 row_429 row_500
 """
 ROW_FAULTS = _ROW_FAULTS.split()
+EXTRA_FAULTS = ["reasoning", "no_usage", "no_logprobs"]
+ITEM_FAULTS = ["item_missing", "item_twice", "item_wrong_id", "item_bad_value"]
 KEYS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("lost_reply", "refuse_before"), ("route", "times")),
     **dict.fromkeys(("http_429", "http_500", "http_503"), ("route", "times", "retry_after")),
@@ -69,12 +82,13 @@ KEYS: dict[str, tuple[str, ...]] = {
     "list_lag": ("calls", "seconds"),
     **dict.fromkeys(("drop_metadata", "expire_unlisted", "error_file_id_empty_string"), ("on",)),
     "fail_validation": ("code", "message", "times"),
-    "slow": ("seconds",),
+    **dict.fromkeys(("duration", "slow"), ("seconds",)),
     **dict.fromkeys(("expire_after", "cancel_midway"), ("share", "times")),
     **dict.fromkeys(("output_id_null_first", "content_404_first"), ("times",)),
     "cut_download": ("times", "variant"),
-    **dict.fromkeys(ROW_FAULTS, ROW_KEYS),
+    **dict.fromkeys((*ROW_FAULTS, *EXTRA_FAULTS, *ITEM_FAULTS), ROW_KEYS),
     "row_400": (*ROW_KEYS, "code", "message"),
+    "reasoning": ("tokens", *ROW_KEYS),
 }
 STRIKES_ONCE = ("lost_reply", "refuse_before", "http_429", "http_500", "http_503", "cut_download")
 CHOICES = {"route": ROUTES, "variant": ["length", "chunked"], "by": ["custom_id", "content"]}
@@ -95,6 +109,7 @@ class Fault:
     retry_after: float | None = None
     calls: int = 0
     seconds: float = 0
+    tokens: int = 0
     on: bool = True
     share: float = 1.0
     seed: int = 0
@@ -149,7 +164,7 @@ def _check_member(name: str, key: str, value: object) -> None:
         raise InvalidFault(f"{where} is a number of at least 0")
     if key == "share" and value > 1:
         raise InvalidFault(f"{where} is at most 1")
-    if key in ("times", "calls", "seed") and not isinstance(value, int):
+    if key in ("times", "calls", "seed", "tokens") and not isinstance(value, int):
         raise InvalidFault(f"{where} is a whole number")
 
 
@@ -198,18 +213,19 @@ class Faults:
             self._strikes[name, subject] = struck + 1
             return fault
 
-    def row(self, custom_id: str, content_sha256: str, hits: Callable[[str, str], int]) -> Fault | None:
-        """Give the first row fault that takes this request; `hits` tells how often a fault has struck a text before."""
-        for name in ROW_FAULTS:
+    def taking(
+        self, names: Sequence[str], subject_id: str, content_sha256: str, hits: Callable[[str, str], int]
+    ) -> Iterator[Fault]:
+        """Yield the faults of these names that take a row or an item; `hits` tells how often one has struck a text."""
+        for name in names:
             fault = self.find(name)
             if fault is None:
                 continue
-            subject = content_sha256 if fault.by == "content" else custom_id
+            subject = content_sha256 if fault.by == "content" else subject_id
             if _draw(f"{name}/{fault.seed}/{subject}") >= fault.share:
                 continue
             if fault.times is None or hits(name, content_sha256) < fault.times:
-                return fault
-        return None
+                yield fault
 
     def stop_after(self, total: int) -> tuple[str, int] | None:
         """Decide once for a batch whether it stops early: as what, and after how many rows."""

@@ -15,11 +15,13 @@ from typing import BinaryIO
 from connector.local.answer import unrun_line
 from connector.local.execution import Executor
 from connector.local.faults import Faults
+from connector.local.queue import Queue
 from connector.local.store import UNFINISHED, Document, Store
 from connector.local.validation import Verdict, batch_error, read_requests, validate
 
 logger = logging.getLogger(__name__)
 ORGANIZATION = "dbt-labels-serve"
+DEFERRED_SECONDS = 2.0
 
 
 class Runner:
@@ -36,14 +38,14 @@ class Runner:
         faults: Faults,
         *,
         known_models: frozenset[str],
-        enqueued_token_limit: int | None,
+        queue: Queue,
         workers: int,
     ) -> None:
         self._store = store
         self._faults = faults
         self._executor = executor
         self._known_models = known_models
-        self._enqueued_token_limit = enqueued_token_limit
+        self._queue = queue
         self._due: list[tuple[float, int, str]] = []
         self._order = itertools.count()
         self._wakeup = threading.Condition()
@@ -52,6 +54,8 @@ class Runner:
 
     def start(self) -> None:
         """Start the workers and go on with every unfinished batch."""
+        for batch_id, account, model, tokens in self._store.enqueued():
+            self._queue.restore(batch_id, account, model, tokens)
         for batch_id in self._store.unfinished_batches():
             self.add(batch_id)
         for thread in self._threads:
@@ -127,6 +131,7 @@ class Runner:
 
         self._store.change_batch(batch["id"], change)
         if verdict.errors:
+            self._queue.leave(batch["id"])
             self._store.release_input(batch["id"])
         return not verdict.errors
 
@@ -141,17 +146,18 @@ class Runner:
             verdict = validate(handle, self._known_models)
         if verdict.errors:
             return verdict
-        limit = self._enqueued_token_limit
 
         def name_model(document: Document) -> None:
             document["model"] = verdict.model
 
         self._store.change_batch(batch["id"], name_model)
-        if self._store.enqueue_tokens(batch["id"], str(verdict.model), verdict.tokens, limit):
+        if self._queue.enter(batch["id"], self._store.owner(batch["id"]), str(verdict.model), verdict.tokens):
+            self._store.remember_enqueued(batch["id"], verdict.tokens)
             return verdict
         message = (
-            f"Enqueued token limit reached for {verdict.model} in organization {ORGANIZATION}. Limit: {limit:,} "
-            "enqueued tokens. Please try again once some in_progress batches have been completed."
+            f"Enqueued token limit reached for {verdict.model} in organization {ORGANIZATION}. "
+            f"Limit: {self._queue.limit:,} enqueued tokens. "
+            "Please try again once some in_progress batches have been completed."
         )
         return Verdict([batch_error("token_limit_exceeded", message)], 0, verdict.model, 0)
 
@@ -180,13 +186,17 @@ class Runner:
             while done < target and self._status(batch_id) != "cancelling":
                 if self._stopping:
                     return math.inf
-                chunk = list(itertools.islice(pending, min(self._executor.chunk_size, target - done)))
-                self._store.save_answers(account, batch_id, self._executor.run(chunk))
-                done += len(chunk)
+                answers, taken = self._executor.run(pending, target - done)
+                self._store.save_answers(account, batch_id, answers)
+                if len(answers) < taken:
+                    return time.time() + DEFERRED_SECONDS
+                done += taken
         if self._status(batch_id) == "cancelling":
             self._finish(batch_id, account, "cancelled", listed=True)
         elif waiting:
             return float(not_before)
+        elif time.time() < batch.get("_lasts_until", 0.0):
+            return float(batch["_lasts_until"])
         else:
             self._finish(batch_id, account, plan.get("end", "completed"), listed=plan.get("listed", True))
         return None
@@ -213,6 +223,8 @@ class Runner:
         if end != "completed" and (listed or end == "cancelled"):
             errors = itertools.chain(errors, self._unrun_lines(batch, end))
         output, error = self._write(outputs), self._write(errors)
+        # Before anyone can see the end: who sees it may fill the queue anew.
+        self._queue.leave(batch_id)
         nothing = "" if self._faults.find("error_file_id_empty_string") else None
 
         def close(document: Document) -> None:

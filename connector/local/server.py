@@ -127,26 +127,32 @@ def _open_app(settings: ServerSettings, resources: ExitStack) -> Starlette:
     from connector.local.engine import open_engine
     from connector.local.execution import Executor
     from connector.local.faults import Faults
+    from connector.local.queue import Queue
+    from connector.local.rate import HourlyRate
     from connector.local.runner import Runner
     from connector.local.store import Store
+    from connector.local.usage import load_encoding
 
+    load_encoding()
     faults = Faults(settings.faults)
     engine = open_engine(settings)
     resources.callback(engine.close)
     store = Store(settings.state_dir)
     resources.callback(store.close)
     executor = Executor(store, engine, faults, frozenset(settings.known_models))
+    queue = Queue(settings.enqueued_token_limit)
     runner = Runner(
         store,
         executor,
         faults,
         known_models=frozenset(settings.known_models),
-        enqueued_token_limit=settings.enqueued_token_limit,
+        queue=queue,
         workers=settings.workers,
     )
     runner.start()
     resources.callback(runner.stop)
-    return Api(settings, store, faults, executor, Batches(store, runner, faults)).app()
+    batches = Batches(store, runner, faults, HourlyRate(settings.batches_an_hour))
+    return Api(settings, store, faults, executor, batches, queue).app()
 
 
 def _run_uvicorn(app: Starlette, listener: socket.socket, resources: ExitStack) -> None:

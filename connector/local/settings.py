@@ -59,6 +59,7 @@ class ServerSettings:
     models: tuple[str, ...] = ()
     faults: Mapping[str, object] = field(default_factory=dict)
     enqueued_token_limit: int | None = None
+    batches_an_hour: int | None = None
     model_path: Path | None = None
     upstream_url: str | None = None
     upstream_model: str | None = None
@@ -73,8 +74,12 @@ class ServerSettings:
             raise InvalidSettings("at least one token is needed, and none may be empty")
         if self.engine == "upstream" and not self.upstream_url:
             raise InvalidSettings("the upstream engine needs the URL of an OpenAI-compatible chat server")
+        if self.upstream_url and not self.upstream_url.startswith(("http://", "https://")):
+            raise InvalidSettings("the upstream server's URL begins with http:// or https://, and often ends with /v1")
         if self.workers < 1 or self.upstream_concurrency < 1:
             raise InvalidSettings("workers and upstream concurrency are at least 1")
+        if self.batches_an_hour is not None and self.batches_an_hour < 1:
+            raise InvalidSettings("at least 1 batch an hour can be created")
 
     @property
     def known_models(self) -> tuple[str, ...]:

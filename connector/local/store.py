@@ -10,9 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from connector.local.outcome import Answer, count_answers
 
 Document = dict[str, Any]
 
@@ -37,27 +38,11 @@ create table if not exists executions (
     seq integer primary key autoincrement, account text not null, batch_id text, custom_id text,
     content_sha256 text not null, model text not null, at integer not null
 );
+create table if not exists executed_requests (account text primary key, requests integer not null) without rowid;
 create table if not exists fault_hits (
     fault text not null, content_sha256 text not null, hits integer not null, primary key (fault, content_sha256)
 ) without rowid;
 """
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Hold one finished request: its line of the output or error file, and what is counted for it."""
-
-    line_number: int
-    custom_id: str
-    line: bytes
-    is_error: bool
-    copies: int = 1
-    executed: tuple[str, str] | None = None
-    """(SHA-256 of the text, model) where the engine did run."""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    hit: tuple[str, str] | None = None
-    """(fault, SHA-256 of the text) where a fault changed the answer."""
 
 
 def new_id(prefix: str) -> str:
@@ -151,15 +136,16 @@ class Store:
         self.input_path(batch_id).unlink(missing_ok=True)
 
     def add_file(
-        self, account: str, file_id: str, filename: str, purpose: str, size_bytes: int, expires_at: int | None = None
+        self, account: str, file_id: str, filename: str, purpose: str, size_bytes: int, lasts_seconds: int | None = None
     ) -> Document:
-        """Register a written file and return it as the API shows it."""
+        """Register a written file and return it as the API shows it; where it does not last, it expires."""
+        now = self.now()
         document: Document = {
             "id": file_id,
             "object": "file",
             "bytes": size_bytes,
-            "created_at": self.now(),
-            "expires_at": expires_at,
+            "created_at": now,
+            "expires_at": None if lasts_seconds is None else now + lasts_seconds,
             "filename": filename,
             "purpose": purpose,
             "status": "processed",
@@ -262,36 +248,28 @@ class Store:
             rows = self._db.execute(f"select id from batches where status in ({marks}) order by seq", UNFINISHED)
             return [str(row[0]) for row in rows]
 
-    def enqueue_tokens(self, batch_id: str, model: str, tokens: int, limit: int | None) -> bool:
-        """Reserve a batch's tokens in its account's queue for a model, or return False where the queue is full."""
-        marks = ", ".join("?" * len(UNFINISHED))
-        with self.transaction():
-            taken = self._db.execute(
-                "select coalesce(sum(enqueued_tokens), 0) from batches where account = ? and id <> ? "
-                f"and json_extract(document, '$.model') = ? and status in ({marks})",
-                (self.owner(batch_id), batch_id, model, *UNFINISHED),
-            ).fetchone()[0]
-            if limit is not None and taken + tokens > limit:
-                return False
+    def remember_enqueued(self, batch_id: str, tokens: int) -> None:
+        """Write down the tokens that a batch has enqueued, for the next process."""
+        with self._lock:
             self._db.execute("update batches set enqueued_tokens = ? where id = ?", (tokens, batch_id))
-        return True
+
+    def enqueued(self) -> list[tuple[str, str, str, int]]:
+        """List the unfinished batches that have tokens enqueued: id, account, model and tokens."""
+        marks = ", ".join("?" * len(UNFINISHED))
+        with self._lock:
+            return self._db.execute(
+                "select id, account, json_extract(document, '$.model'), enqueued_tokens from batches "
+                f"where status in ({marks}) and enqueued_tokens > 0 order by seq",
+                UNFINISHED,
+            ).fetchall()
 
     # Answers and executions
 
     def save_answers(self, account: str, batch_id: str, answers: Sequence[Answer]) -> None:
         """Store answers, their executions, fault hits and the batch's counts in one transaction."""
         at = self.now()
-        executions = [(account, batch_id, a.custom_id, *a.executed, at) for a in answers if a.executed]
-
-        def count(document: Document) -> None:
-            counts, usage = document["request_counts"], document["usage"]
-            failed = sum(a.is_error for a in answers)
-            counts["failed"] += failed
-            counts["completed"] += len(answers) - failed
-            usage["input_tokens"] += sum(a.input_tokens for a in answers)
-            usage["output_tokens"] += sum(a.output_tokens for a in answers)
-            usage["total_tokens"] = usage["input_tokens"] + usage["output_tokens"]
-
+        executed = [a for a in answers if a.executed is not None]
+        executions = [(account, batch_id, a.custom_id, sha, a.model, at) for a in executed for sha in a.executed or ()]
         # The line number in the low bits makes the random key unique, so paging over it loses no line.
         rows = [
             (batch_id, a.line_number, a.is_error, a.copies, secrets.randbits(40) << 20 | a.line_number, a.line)
@@ -299,19 +277,22 @@ class Store:
         ]
         with self.transaction():
             self._db.executemany("insert into answers values (?, ?, ?, ?, ?, ?)", rows)
-            self._record(executions)
-            self._count_hits([a.hit for a in answers if a.hit])
-            row = self._db.execute("select document from batches where id = ?", (batch_id,)).fetchone()
-            document: Document = json.loads(row[0])
-            count(document)
-            self._db.execute("update batches set document = ? where id = ?", (json.dumps(document), batch_id))
+            self._record(account, len(executed), executions)
+            self._count_hits([hit for a in answers for hit in a.hits])
+            self.change_batch(batch_id, lambda document: count_answers(document, answers))
 
-    def record_execution(self, account: str, content_sha256: str, model: str) -> None:
-        """Record one synchronous execution."""
+    def record_execution(self, account: str, texts: Sequence[str], model: str) -> None:
+        """Record one synchronous execution by the digests of its texts."""
+        at = self.now()
         with self.transaction():
-            self._record([(account, None, None, content_sha256, model, self.now())])
+            self._record(account, 1, [(account, None, None, sha, model, at) for sha in texts])
 
-    def _record(self, rows: Sequence[tuple[object, ...]]) -> None:
+    def _record(self, account: str, requests: int, rows: Sequence[tuple[object, ...]]) -> None:
+        self._db.execute(
+            "insert into executed_requests values (?, ?) "
+            "on conflict do update set requests = requests + excluded.requests",
+            (account, requests),
+        )
         self._db.executemany(
             "insert into executions (account, batch_id, custom_id, content_sha256, model, at) "
             "values (?, ?, ?, ?, ?, ?)",
@@ -372,12 +353,14 @@ class Store:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def counts(self, account: str) -> dict[str, int]:
-        """Count an account's files, batches and executions."""
+        """Count an account's files, batches, executions (one for each text) and the requests they came in."""
         with self._lock:
-            return {
+            found = {
                 table: self._db.execute(f"select count(*) from {table} where account = ?", (account,)).fetchone()[0]
                 for table in ("files", "batches", "executions")
             }
+            row = self._db.execute("select requests from executed_requests where account = ?", (account,)).fetchone()
+        return {**found, "executed_requests": row[0] if row else 0}
 
     def _remove_orphans(self) -> None:
         # A kill before a written file is registered, or before an ended batch's input is released, leaves content.

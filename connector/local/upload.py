@@ -36,9 +36,9 @@ def store_upload(store: Store, account: str, form: FormData) -> Document:
         raise Problem(400, message, code="invalid_value", param="purpose")
     if upload.size is not None and upload.size > MAX_FILE_BYTES:
         raise _too_big(upload.size)
-    expires_at = store.now() + _expiry_seconds(form)
+    lasts_seconds = _expiry_seconds(form)
     file_id, size_bytes = store.write_content(_pieces(upload))
-    return store.add_file(account, file_id, upload.filename or "upload.jsonl", str(purpose), size_bytes, expires_at)
+    return store.add_file(account, file_id, upload.filename or "upload.jsonl", str(purpose), size_bytes, lasts_seconds)
 
 
 def _expiry_seconds(form: FormData) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.local.problem import Problem, json_type, wrong_type
+from connector.local.usage import count_prompt
 
 # Batch guide and API reference (read 2026-11). Codes and their params as observed from the service by its clients.
 MAX_FILE_BYTES = 209_715_200
@@ -106,14 +107,12 @@ def read_requests(lines: Iterable[bytes]) -> Iterator[Request]:
 def validate(lines: Iterable[bytes], known_models: frozenset[str]) -> Verdict:
     """Judge an input file, whose lines end with `\\n` bytes and nothing else, in memory bounded by its custom ids.
 
-    Tokens are estimated as a quarter of the lines' bytes. At most 1,000 errors are listed.
+    Tokens are the prompts', as `usage` counts them. At most 1,000 errors are listed.
     """
     judge = _Judge(known_models)
-    size_bytes = 0
     for number, raw in enumerate(lines, 1):
         if not raw.strip():
             continue
-        size_bytes += len(raw)
         judge.total += 1
         if judge.total > MAX_REQUESTS:
             message = f"The batch input file contains more than the maximum of {MAX_REQUESTS} requests."
@@ -123,7 +122,7 @@ def validate(lines: Iterable[bytes], known_models: frozenset[str]) -> Verdict:
     if not judge.total:
         message = "The input file is empty: a batch has at least one request."
         return Verdict([batch_error("empty_file", message)], 0, None, 0)
-    return Verdict(judge.errors, judge.total, judge.model, -(-size_bytes // 4))
+    return Verdict(judge.errors, judge.total, judge.model, judge.tokens)
 
 
 def batch_error(code: str, message: str, line: int | None = None, param: str | None = None) -> dict[str, Any]:
@@ -139,6 +138,7 @@ class _Judge:
         self._custom_ids: set[str] = set()
         self.errors: list[dict[str, Any]] = []
         self.total = 0
+        self.tokens = 0
         self.model: str | None = None
 
     def judge_line(self, number: int, raw: bytes) -> None:
@@ -197,6 +197,7 @@ class _Judge:
         if body.get("stream"):
             message = "Chat Completions: Streaming is not supported in the Batch API."
             self._add("streaming_unsupported", message, number, "body.stream")
+        self.tokens += count_prompt(body).tokens
 
     def _add(self, code: str, message: str, number: int, param: str) -> None:
         self.errors.append(batch_error(code, message, number, param))

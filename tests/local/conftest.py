@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,12 @@ def schema_format(fields: dict[str, Any]) -> dict[str, Any]:
     """Build a strict `response_format` of these fields."""
     schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
     return {"type": "json_schema", "json_schema": {"name": "labels", "strict": True, "schema": schema}}
+
+
+def packed_format(fields: dict[str, Any], name: str = "rows") -> dict[str, Any]:
+    """Build the strict `response_format` of rows that have an id and these fields."""
+    row = schema_format({"id": {"type": "integer"}, **fields})["json_schema"]["schema"]
+    return schema_format({name: {"type": "array", "items": row}})
 
 
 class Lab:
@@ -96,6 +102,11 @@ class Lab:
         asked = {"model": MODEL, "messages": messages, "response_format": schema_format(FIELDS), **body}
         return {"custom_id": f"c{number}", "method": "POST", "url": "/v1/chat/completions", "body": asked}
 
+    def packed(self, number: int, texts: Sequence[str], **body: Any) -> Line:
+        """Build a request line that asks several texts, under ids that have nothing to do with their order."""
+        items = [{"id": 900 - 7 * place, "text": text} for place, text in enumerate(texts)]
+        return self.line(number, json.dumps(items), response_format=packed_format(FIELDS), **body)
+
     def lines(self, count: int) -> list[Line]:
         """Build lines of different texts."""
         return [self.line(number) for number in range(count)]
@@ -140,6 +151,21 @@ class Lab:
         """Read an output or error file."""
         assert file_id
         return [json.loads(raw) for raw in client.files.content(file_id).content.split(b"\n") if raw]
+
+    def choices(self, client: openai.OpenAI, batch: Any) -> dict[str, Any]:
+        """Read the choice of each answered request by its custom id."""
+        output = self.read(client, batch.output_file_id)
+        return {line["custom_id"]: line["response"]["body"]["choices"][0] for line in output}
+
+    def ask(self, client: openai.OpenAI, line: Line) -> Any:
+        """Run a batch of one request and return its parsed answer."""
+        (choice,) = self.choices(client, self.run(client, [line])).values()
+        return json.loads(choice["message"]["content"])
+
+    def stats(self, client: openai.OpenAI) -> dict[str, Any]:
+        """Read the server's counts."""
+        found: dict[str, Any] = self.control(client).get("/local/stats").json()
+        return found
 
     def executions(self, client: openai.OpenAI) -> list[Line]:
         """Read the execution log."""

@@ -256,6 +256,8 @@ def test_a_port_in_use_is_named(lab: Any) -> None:
 
 
 def test_settings_that_mean_nothing_are_refused(tmp_path: Path) -> None:
-    for wrong in ({"engine": "magic"}, {"tokens": ()}, {"engine": "upstream"}, {"workers": 0}):
+    no_url = {"engine": "upstream", "upstream_url": "localhost:11434/v1"}
+    zeros = ({"workers": 0}, {"batches_an_hour": 0})
+    for wrong in ({"engine": "magic"}, {"tokens": ()}, {"engine": "upstream"}, *zeros, no_url):
         with pytest.raises(settings.InvalidSettings):
             ServerSettings(state_dir=tmp_path, **wrong)

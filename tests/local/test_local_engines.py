@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.local import ModelUnusable, ServerSettings
+from connector.local import ModelUnusable, ServerSettings, runner, upstream
 from connector.local.engine import Engine, InstantEngine, open_engine
 
 WORDS = st.text("abcdefgh_", min_size=1, max_size=12)
@@ -176,10 +176,71 @@ def test_an_upstream_refusal_becomes_the_requests_own(lab: Any, monkeypatch: pyt
     batch = lab.run(client, lab.lines(2))
     errors = lab.read(client, batch.error_file_id)
     assert [line["response"]["status_code"] for line in errors] == [404, 404]
-    assert errors[0]["response"]["body"]["error"]["code"] == "model_not_found"
+    error = errors[0]["response"]["body"]["error"]
+    assert error["code"] == "model_not_found"
+    assert error["message"].startswith(f"The upstream server {above.base_url} answered 404: The model `gpt-0` does not")
     assert lab.executions(client) == []
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(**lab.line(1)["body"])
+
+
+@pytest.mark.parametrize(
+    ("key", "words"), [("wrong", "to the key in UPSTREAM_KEY"), ("", "without a key (UPSTREAM_KEY)")]
+)
+def test_a_key_that_the_upstream_refuses_is_told_by_its_variable(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, key: str, words: str
+) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", key)
+    above = lab.serve("above", tokens=("token-up",))
+    client = lab.open(engine="upstream", upstream_url=above.base_url, upstream_key_env="UPSTREAM_KEY")
+    batch = lab.run(client, lab.lines(1))
+    (line,) = lab.read(client, batch.error_file_id)
+    assert line["response"]["status_code"] == 401
+    assert words in line["response"]["body"]["error"]["message"]
+
+
+def test_an_upstream_that_repeats_its_key_has_it_hidden(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_KEY", "token-up")
+    above = lab.serve("above", tokens=("token-up",))
+    settings = {"upstream_url": above.base_url, "upstream_model": "token-up", "upstream_key_env": "UPSTREAM_KEY"}
+    client = lab.open(engine="upstream", **settings)
+    with pytest.raises(openai.NotFoundError, match=r"The model `\*\*\*` does not exist"):
+        client.chat.completions.create(**lab.line(1)["body"])
+
+
+def test_a_batch_waits_for_an_upstream_that_is_away(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(upstream, "MAX_RETRIES", 0)
+    monkeypatch.setattr(runner, "DEFERRED_SECONDS", 0.05)
+    monkeypatch.setenv("UPSTREAM_KEY", "token-up")
+    above = lab.server("above", tokens=("token-up",))
+    with above:
+        port = int(above.base_url.split(":")[2].removesuffix("/v1"))
+    client = lab.open(engine="upstream", upstream_url=above.base_url, upstream_key_env="UPSTREAM_KEY")
+    batch_id = lab.create(client, lab.lines(9))
+    lab.wait(lambda: "can not be reached" in caplog.text)
+    with pytest.raises(openai.InternalServerError, match="can not be reached"):
+        client.chat.completions.create(**lab.line(1)["body"])
+    assert client.batches.retrieve(batch_id).status == "in_progress"
+
+    away = {"http_503": {"route": "chat", "times": 7}}
+    above = lab.serve("above", tokens=("token-up",), port=port, faults=away)
+    batch = lab.finish(client, batch_id)
+    assert (batch.status, batch.request_counts.completed) == ("completed", 9)
+    assert len(lab.executions(lab.client(above.base_url, "token-up"))) == len(lab.executions(client)) == 9
+    assert caplog.text.count("; batches wait for it") == caplog.text.count("answers again") == 1
+
+
+def test_a_batch_that_waits_for_its_upstream_can_be_cancelled(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "MAX_RETRIES", 0)
+    client = lab.open(engine="upstream", upstream_url="http://127.0.0.1:9/v1")
+    batch_id = lab.create(client, lab.lines(2))
+    lab.wait(lambda: client.batches.retrieve(batch_id).status == "in_progress")
+    client.batches.cancel(batch_id)
+    batch = lab.finish(client, batch_id)
+    assert batch.status == "cancelled"
+    assert {line["error"]["code"] for line in lab.read(client, batch.error_file_id)} == {"batch_cancelled"}
 
 
 def test_an_upstream_busy_at_first_is_asked_again(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:

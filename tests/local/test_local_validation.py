@@ -103,13 +103,16 @@ def test_no_bytes_whatever_break_validation(lines: list[bytes]) -> None:
 
 
 def test_a_full_queue_fails_the_batch_until_it_has_room(lab: Any) -> None:
-    client = lab.open(enqueued_token_limit=1000, faults={"slow": 3600})
+    # A request is of 90 to 100 tokens.
+    client = lab.open(enqueued_token_limit=600, faults={"slow": 3600})
     waiting = lab.create(client, lab.lines(4))
     lab.wait(lambda: client.batches.retrieve(waiting).status == "in_progress")
     failed = lab.run(client, lab.lines(4))
     (error,) = failed.errors.data
     assert (failed.status, error.code, error.line) == ("failed", "token_limit_exceeded", None)
-    assert "Enqueued token limit reached for gpt-6-luna in organization dbt-labels-serve. Limit: 1,000" in error.message
+    assert (
+        "Enqueued token limit reached for gpt-6-luna in organization dbt-labels-serve. Limit: 600 enq" in error.message
+    )
     client.batches.cancel(waiting)
     lab.finish(client, waiting)
     lab.control(client).put("/local/faults", json={})
