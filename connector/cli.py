@@ -22,11 +22,13 @@ from connector.files import write_text
 from connector.ledger import Batch, State
 from connector.pipeline import Summary, Voice
 from connector.provider import Provider, connect
+from connector.report import changes_data, changes_lines, quality_data, quality_lines, shown_version
 from connector.run import DEFAULT_GRACE_SECONDS, DEFAULT_POLL_SECONDS, Settings
 from connector.serving import local_provider, serve_forever
 from connector.source import HEADER, is_bare, source_yaml
 from connector.task import Task
 from connector.warehouse.project import Options, Project, parse_project
+from connector.warehouse.quality import read_changes, read_quality
 from connector.warehouse.tables import Ledger
 from connector.warehouse.texts import count_labels
 
@@ -169,6 +171,37 @@ def status(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
         ],
     }
     screen.result(data, plan_lines(plans) + batch_lines(batches[-20:]))
+
+
+@cli.command()
+@_common
+@click.option("--version", type=click.IntRange(min=1), help="The labels of this version; else those of the task's.")
+@click.option("--changes", nargs=2, type=click.IntRange(min=1), metavar="A B", help="What differs from version A to B.")
+def evaluate(
+    screen: Screen,
+    options: Options,
+    names: tuple[str, ...],
+    version: int | None,
+    changes: tuple[int, int] | None,
+) -> None:
+    """Hold the labels against what people say (`gold`), or one version against another."""
+    if changes and version:
+        raise UsageError("`--version` and `--changes` exclude each other")
+    if changes and changes[0] == changes[1]:
+        raise UsageError("`--changes` needs two versions")
+    project, tasks = _open(screen, options, names)
+    if changes:
+        found = [read_changes(project, task, *changes) for task in tasks]
+        screen.result(
+            [changes_data(one) for one in found], [line for one in found for line in [*changes_lines(one), ""]]
+        )
+        return
+    # a task without gold is passed over only where another has some and nobody asked for it
+    measured = [task for task in tasks if task.gold] if not names else tasks
+    qualities = [read_quality(project, task) for task in measured or tasks]
+    shown = [shown_version(quality, version) for quality in qualities]
+    lines = [line for pair in zip(qualities, shown, strict=True) for line in [*quality_lines(*pair), ""]]
+    screen.result([quality_data(quality) for quality in qualities], lines)
 
 
 @cli.command()

@@ -14,7 +14,7 @@ COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 OWN_TABLES = frozenset({"label_claims", "label_events", "label_leases"})
 _OWN_COLUMNS = """
     text_key version outcome reason raw model prompt_hash input_tokens output_tokens cost_usd attempt batch_key
-    labelled_at
+    labelled_at labelled_by overridden_fields
 """
 OWN_COLUMNS = frozenset(_OWN_COLUMNS.split())
 _OWN_PARAMS = """
@@ -161,7 +161,10 @@ class Run(_Strict):
 
 
 class Task(_Strict):
-    """One task. `name` is its pending model; its identity is `table` and `version`."""
+    """One task. `name` is its pending model; its identity is `table` and `version`.
+
+    `gold` and `overrides` name relations of what people said: to measure labels against, and to put in their place.
+    """
 
     name: str
     table: Word
@@ -172,6 +175,8 @@ class Task(_Strict):
     instructions: Word
     fields: tuple[TaskField, ...]
     examples: tuple[dict[str, Any], ...] = ()
+    gold: Word | None = None
+    overrides: Word | None = None
     run: Run = Run()
 
     @field_validator("fields", "examples", mode="before")
@@ -194,6 +199,13 @@ class Task(_Strict):
         if not COLUMN.fullmatch(text):
             raise ValueError(f"`{text}` can not be a column's name: use {COLUMN.pattern}")
         return text
+
+    @field_validator("gold", "overrides")
+    @classmethod
+    def _plain_model(cls, name: str | None) -> str | None:
+        if name is not None and not COLUMN.fullmatch(name):
+            raise ValueError(f"`{name}` can not be a model's or seed's name: use {COLUMN.pattern}")
+        return name
 
     @field_validator("params")
     @classmethod

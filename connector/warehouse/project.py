@@ -17,7 +17,7 @@ from dbt.adapters.base import BaseAdapter
 from dbt.adapters.factory import get_adapter_by_type
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
-from dbt.contracts.graph.nodes import ModelNode
+from dbt.contracts.graph.nodes import GenericTestNode, ModelNode, SeedNode, SnapshotNode
 from dbt_common.exceptions import DbtBaseException
 
 from connector import __version__
@@ -47,6 +47,15 @@ class Options:
             if value is not None:
                 arguments += [f"--{name}", str(value)]
         return arguments
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model, seed or snapshot that a task names. `relation` is dbt's own, for macros; None where it is ephemeral."""
+
+    name: str
+    description: str
+    relation: Any
 
 
 def _silent(_: str) -> None:
@@ -105,6 +114,40 @@ class Project:
         """Return the models that the pending model selects from."""
         names = self.model(task).depends_on.nodes
         return [node for node in _models(self.manifest) if node.unique_id in names]
+
+    def named(self, name: str) -> Named | None:
+        """Return what has this name, the project's own before a package's, or None."""
+        found = [
+            node
+            for node in self.manifest.nodes.values()
+            if isinstance(node, (ModelNode, SeedNode, SnapshotNode)) and node.name == name
+            if not isinstance(node, ModelNode) or node.version == node.latest_version
+        ]
+        if not found:
+            return None
+        node = min(found, key=lambda node: node.package_name != self.name)
+        ephemeral = node.config.materialized == "ephemeral"
+        relation = None if ephemeral else self._adapter.Relation.create_from(self._config, node)
+        return Named(node.name, node.description, relation)
+
+    def test_arguments(self, test: str, task: Task) -> list[dict[str, Any]]:
+        """Return the arguments of a test of the package wherever it holds a task, but not where it only warns.
+
+        It holds the task of its argument `task`, or else that of the source table or the pending model it is put on.
+        """
+        sources = [source for source in self.manifest.sources.values() if source.identifier == task.table]
+        targets = {self.model(task).unique_id, *(source.unique_id for source in sources)}
+        found = []
+        for node in self.manifest.nodes.values():
+            if not isinstance(node, GenericTestNode) or node.test_metadata.namespace != PACKAGE:
+                continue
+            if node.test_metadata.name != test or str(node.config.severity).lower() == "warn":
+                continue
+            arguments = dict(node.test_metadata.kwargs)
+            on = targets.intersection(node.depends_on.nodes)
+            if arguments.get("task") == task.name or ("task" not in arguments and on):
+                found.append(arguments)
+        return found
 
     def choose(self, names: Sequence[str]) -> list[Task]:
         """Return the named tasks, or all; raises `TaskError` for a name without a task, or where there is none."""

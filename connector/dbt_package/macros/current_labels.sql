@@ -2,45 +2,18 @@
     The labels to use now: per text, those of the highest labelled version not above the task's. One row per text.
 
     `labels` is the task's source table, `task` the name of its pending model. Old labels stand until the new are there.
-    A field that the schema read as well (dbt_labels_read_from) does not have yet is null for its labels.
+    `overrides` has what people decided, one row per text: `text_key` and a column per field. A value there wins over the
+    model's, field by field, and a text that has no label yet appears with it. `labelled_by` is then 'human', and
+    `overridden_fields` lists the fields. A field that a person decided has no confidence, nor has its row as a whole.
 -#}
-{% macro current_labels(labels, task) %}
+{% macro current_labels(labels, task, overrides=none) %}
 {%- set task = dbt_labels.task(task) -%}
 {%- set fields = task.fields | map(attribute="name") | list -%}
-{%- set read_from = dbt_labels.read_from_relation(task.table) -%}
+{%- set types = dict(dbt_labels.label_columns(task)) -%}
+{%- set columns = ["text_key", "version"] + fields + dbt_labels.confidence_columns(task)
+    + ["model", "prompt_hash", "batch_key", "labelled_at"] -%}
 with labelled as (
-    select
-        text_key,
-        version,
-        {%- for field in fields %}
-        {{ adapter.quote(field) }},
-        {%- endfor %}
-        model,
-        prompt_hash,
-        batch_key,
-        labelled_at,
-        0 as distance
-    from {{ labels }}
-    where outcome = 'labelled' and version <= {{ task.version }}
-    {%- if read_from is not none %}
-    {%- set types, present = dict(dbt_labels.label_columns(task)), dbt_labels.column_names(read_from) %}
-
-    union all
-
-    select
-        text_key,
-        version,
-        {%- for field in fields %}
-        {% if field not in present %}cast(null as {{ types[field] }}) as {% endif %}{{ adapter.quote(field) }},
-        {%- endfor %}
-        model,
-        prompt_hash,
-        batch_key,
-        labelled_at,
-        1 as distance
-    from {{ read_from }}
-    where outcome = 'labelled' and version <= {{ task.version }}
-    {%- endif %}
+    {{ dbt_labels.labelled(task, labels, columns) }}
 ),
 
 ranked as (
@@ -48,21 +21,66 @@ ranked as (
         labelled.*,
         row_number() over (
             partition by text_key
-            order by version desc, distance, labelled_at, batch_key
-        ) as place
+            order by version desc, _distance, labelled_at, batch_key
+        ) as _place
     from labelled
+    where version <= {{ task.version }}
+),
+
+by_model as (
+    select * from ranked where _place = 1
+)
+{%- if overrides is none %}
+
+select
+    {%- for column in columns %}
+    {{ adapter.quote(column) }},
+    {%- endfor %}
+    'model' as labelled_by,
+    cast(null as {{ dbt.type_string() }}) as overridden_fields
+from by_model
+{%- else %}
+{%- set named = ["''"] -%}
+{%- for field in fields %}
+    {%- do named.append(
+        "case when by_people." ~ adapter.quote(field) ~ " is not null then '," ~ field ~ "' else '' end"
+    ) -%}
+{%- endfor -%}
+,
+
+judged as (
+    {{ dbt_labels.judgements(overrides, task.fields) }}
+),
+
+by_people as (
+    select
+        {%- for field in fields %}
+        cast(max(case when field = '{{ field }}' then value end) as {{ types[field] }}) as {{ adapter.quote(field) }},
+        {%- endfor %}
+        text_key
+    from judged
+    group by text_key
 )
 
 select
-    text_key,
-    version,
-    {%- for field in fields %}
-    {{ adapter.quote(field) }},
+    {%- for column in columns %}
+    {%- set model, people = "by_model." ~ adapter.quote(column), "by_people." ~ adapter.quote(column) %}
+    {%- if column in ["text_key"] + fields %}
+    coalesce({{ people }}, {{ model }}) as {{ adapter.quote(column) }},
+    {%- elif column == "version" %}
+    coalesce({{ model }}, {{ task.version }}) as version,
+    {%- elif column == "confidence" %}
+    case when by_people.text_key is null then {{ model }} end as confidence,
+    {%- elif column.endswith("_confidence") %}
+    case when by_people.{{ adapter.quote(column[:-11]) }} is null then {{ model }} end as {{ adapter.quote(column) }},
+    {%- else %}
+    {{ model }},
+    {%- endif %}
     {%- endfor %}
-    model,
-    prompt_hash,
-    batch_key,
-    labelled_at
-from ranked
-where place = 1
+    case when by_people.text_key is null then 'model' else 'human' end as labelled_by,
+    {#- each field comes with a comma before it, of which the first goes #}
+    nullif(substr({{ dbt.concat(named) }}, 2), '') as overridden_fields
+from by_model
+full outer join by_people on by_model.text_key = by_people.text_key
+{%- endif %}
 {%- endmacro %}

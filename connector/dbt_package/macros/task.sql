@@ -1,10 +1,13 @@
 {#-
-    The task of a pending model: of the model being built, or of the one named.
+    The task of a pending model: of the model being built, or of the one named. A task is given back as it is.
 
     The one place where a task is read in SQL. dbt knows neither `graph` nor `config.meta` while it parses and in unit
     tests: there, override this macro (`overrides: {macros: {dbt_labels.task: {table: ..., version: 1}}}`).
 -#}
 {% macro task(name=none) %}
+    {% if name is mapping %}
+        {{ return(name) }}
+    {% endif %}
     {% if not execute %}
         {{ return({"name": name, "table": "not_known_yet", "text": "not_known_yet", "version": 0, "fields": []}) }}
     {% endif %}

@@ -5,7 +5,10 @@ with comments as (
 ),
 
 labels as (
-    select * from {{ ref("current_comment_labels") }}
+    -- what a person judged in part waits for the model's label
+    select *
+    from {{ ref("current_comment_labels") }}
+    where sentiment is not null and intent is not null and themes is not null
 ),
 
 labelled as (
@@ -20,6 +23,7 @@ labelled as (
         labels.sentiment,
         labels.intent,
         labels.themes,
+        labels.labelled_by,
         labels.labelled_at
     from comments
     inner join labels on comments.text_key = labels.text_key
@@ -29,7 +33,8 @@ final as (
     select labelled.*
     from labelled
     {% if is_incremental() %}
-    -- an anti-join and no watermark: a label can come days after its comment, a new version years after
+    -- an anti-join and no watermark: a label can come days after its comment, a new version years after, and a person's
+    -- correction without any time
     where not exists (
         select 1
         from {{ this }} as present
@@ -37,7 +42,10 @@ final as (
             present.comment_id = labelled.comment_id
             and present.text_key = labelled.text_key
             and present.label_version = labelled.label_version
-            and present.labelled_at = labelled.labelled_at
+            and present.labelled_at is not distinct from labelled.labelled_at
+            and present.sentiment is not distinct from labelled.sentiment
+            and present.intent is not distinct from labelled.intent
+            and present.themes is not distinct from labelled.themes
     )
     {% endif %}
 )

@@ -1,5 +1,6 @@
 {#-
-    Holds a label column to the values that its task declares. Rows of older versions keep the values of their time.
+    Holds a label column to the values that its task declares. Rows of older versions keep the values of their time, but not
+    where a person decided: `overridden_fields` of current labels says so. A relation without versions is held as a whole.
 
     On a task's source table the task is found by the table; elsewhere name its pending model: `arguments: {task: ...}`.
 -#}
@@ -17,13 +18,23 @@
         {{ exceptions.raise_compiler_error("accepted_label: task `" ~ found[0].name ~ "` has no values for `" ~ column_name ~ "`") }}
     {%- endif -%}
     {%- set field = fields[0] -%}
+    {%- set present = dbt_labels.column_names(model) -%}
     {%- set values = (field["values"].keys() if field["values"] is mapping else field["values"]) | list -%}
 with labels as (
     select
         text_key,
         {{ adapter.quote(column_name) }}
     from {{ model }}
-    where version = {{ found[0].version }} and {{ adapter.quote(column_name) }} is not null
+    where
+        {{ adapter.quote(column_name) }} is not null
+        {%- if not present or "version" in present %}
+        and (
+            version = {{ found[0].version }}
+            {%- if "overridden_fields" in present %}
+            or {{ dbt.position("'," ~ column_name ~ ",'", dbt.concat(["','", "overridden_fields", "','"])) }} > 0
+            {%- endif %}
+        )
+        {%- endif %}
 ),
 
 chosen as (

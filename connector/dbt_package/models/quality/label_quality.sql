@@ -1,0 +1,1 @@
+{{ dbt_labels.quality_metrics(ref("label_quality_pairs")) }}

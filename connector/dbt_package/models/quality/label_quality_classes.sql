@@ -1,0 +1,1 @@
+{{ dbt_labels.quality_classes(ref("label_quality_pairs")) }}

@@ -1,0 +1,365 @@
+"""How good a task's labels are: against what people say, and one version against another, by the package's macros."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from connector.errors import LabelsError, ProjectError, TaskError, WarehouseError
+from connector.task import AnyOf, Task, TaskField, Text
+from connector.warehouse.project import Named, Project, Session
+from connector.warehouse.tables import check_tables
+
+METRICS = ("accuracy", "kappa", "macro_f1")
+METRICS_ANY_OF = ("exact_match", "jaccard", "micro_f1", "macro_f1")
+_FIRST_CHANGES = 20
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a `label_quality` test asks of a field."""
+
+    field: str
+    metric: str
+    at_least: float
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of one field in one version; `low` and `high` are Wilson's 95% interval, where it has one."""
+
+    version: int
+    field: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class ClassQuality:
+    """The figures of one value of a field in one version."""
+
+    version: int
+    field: str
+    value: str
+    gold_texts: int
+    label_texts: int
+    true_positives: int
+    precision: float
+    precision_low: float | None
+    precision_high: float | None
+    recall: float
+    recall_low: float | None
+    recall_high: float | None
+    f1: float
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many texts people gave one value and the model another, or the same."""
+
+    version: int
+    field: str
+    gold_value: str
+    label_value: str
+    texts: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """All figures of a task, of every version. `gold_description` is what the gold relation's YAML says of it."""
+
+    task: str
+    table: str
+    version: int
+    gold: str
+    gold_description: str
+    overrides: str | None
+    metrics: list[Metric]
+    classes: list[ClassQuality]
+    confusion: list[Confusion]
+
+    @property
+    def versions(self) -> list[int]:
+        """Return the versions with a label of a text that people judged, in order."""
+        return sorted({found.version for found in self.metrics if found.metric == "n" and found.value})
+
+    @property
+    def fields(self) -> list[str]:
+        """Return the fields that people judged, in the task's order."""
+        return list(dict.fromkeys(found.field for found in self.metrics))
+
+    def metric(self, version: int, field: str, metric: str) -> Metric | None:
+        """Return one figure, or None where nobody judged the field."""
+        wanted = (version, field, metric)
+        return next((found for found in self.metrics if (found.version, found.field, found.metric) == wanted), None)
+
+    def count(self, version: int, field: str, metric: Literal["n", "missing"]) -> int:
+        """Return how many judged texts have a label of the version, or have none."""
+        found = self.metric(version, field, metric)
+        return int(found.value or 0) if found else 0
+
+
+@dataclass(frozen=True)
+class ChangeCount:
+    """How many texts changed from one value to another."""
+
+    field: str
+    old_value: str
+    new_value: str
+    texts: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """One text's change."""
+
+    text_key: str
+    field: str
+    old_value: str
+    new_value: str
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What differs between two versions: `texts` have a label of both, `changed` of them differ per field."""
+
+    task: str
+    from_version: int
+    to_version: int
+    texts: int
+    changed: dict[str, int]
+    counts: list[ChangeCount]
+    first: list[Change]
+
+
+def gates(project: Project, task: Task) -> list[Gate]:
+    """Return what the project's `label_quality` tests ask of the task; those that only warn ask nothing.
+
+    Raises `ProjectError` for a test that names no field, or no metric of it.
+    """
+    found = []
+    fields = {field.name: field for field in task.fields if not isinstance(field, Text)}
+    for arguments in project.test_arguments("label_quality", task):
+        field, metric = str(arguments.get("field")), str(arguments.get("metric"))
+        where = f"task `{task.name}`: test `label_quality`"
+        if field not in fields:
+            raise ProjectError(f"{where}: `{field}` is not a field that can be measured; there are {_list(fields)}")
+        if metric not in metrics_of(fields[field]):
+            raise ProjectError(
+                f"{where}: `{field}` has no metric `{metric}`; it has {_list(metrics_of(fields[field]))}"
+            )
+        try:
+            at_least = float(arguments.get("at_least", ""))
+        except (TypeError, ValueError) as error:
+            raise ProjectError(f"{where}: `at_least` must be a number, not {arguments.get('at_least')!r}") from error
+        found.append(Gate(field, metric, at_least))
+    return sorted(found, key=lambda gate: (gate.field, gate.metric, gate.at_least))
+
+
+def gate_failures(project: Project, task: Task) -> list[str]:
+    """Return what of the gates the task's current version does not reach, for people; empty where it may pass."""
+    asked = gates(project, task)
+    if not asked:
+        return []
+    quality = read_quality(project, task)
+    failures = []
+    for gate in asked:
+        texts = quality.count(task.version, gate.field, "n")
+        found = quality.metric(task.version, gate.field, gate.metric)
+        if not texts:
+            failures.append(f"{gate.field}: no text of `{quality.gold}` has a label of version {task.version} yet")
+        elif found is None or found.value is None:
+            failures.append(f"{gate.field}: {gate.metric} has no value on {texts:,} gold texts: they all say the same")
+        elif found.value < gate.at_least:
+            interval = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None else ""
+            failures.append(
+                f"{gate.field}: {gate.metric} of version {task.version} is {found.value:.3f}{interval} on {texts:,}"
+                f" gold texts, below {gate.at_least:g}"
+            )
+    return failures
+
+
+def read_quality(project: Project, task: Task) -> Quality:
+    """Return the figures of every version against the task's gold, as the package's models have them, but of now.
+
+    Raises `TaskError` or `WarehouseError` where the gold or the overrides can not be used.
+    """
+    with project.connect() as session:
+        gold, overrides = _gold(session, project, task), _overrides(session, project, task)
+        check_tables(session, [task])
+        pairs = session.macro(
+            "quality_pairs",
+            task=_for_macros(task),
+            labels=session.macro("labels_relation", identifier=task.table),
+            gold=gold.relation,
+            overrides=overrides.relation if overrides else None,
+        )
+        rows = {
+            name: session.handle.rows(session.macro(f"quality_{name}", pairs=f"({pairs}) as pairs"))
+            for name in ("metrics", "classes", "confusion")
+        }
+    order = {field.name: place for place, field in enumerate(task.fields)}
+
+    def of_field(found: Any) -> tuple[int, int]:
+        return found.version, order[found.field]
+
+    return Quality(
+        task=task.name,
+        table=task.table,
+        version=task.version,
+        gold=gold.name,
+        gold_description=gold.description,
+        overrides=overrides.name if overrides else None,
+        metrics=sorted(map(_metric, rows["metrics"]), key=of_field),
+        classes=sorted(map(_class, rows["classes"]), key=lambda row: (*of_field(row), -row.gold_texts, row.value)),
+        confusion=sorted(
+            map(_confusion, rows["confusion"]), key=lambda row: (*of_field(row), row.gold_value, row.label_value)
+        ),
+    )
+
+
+def read_changes(project: Project, task: Task, from_version: int, to_version: int) -> Changes:
+    """Return what the labels of two versions say differently; raises `WarehouseError` where one has no labels."""
+    with project.connect() as session:
+        check_tables(session, [task])
+        labels, described = session.macro("labels_relation", identifier=task.table), _for_macros(task)
+        every = session.macro("labelled", task=described, labels=labels, columns=["text_key", "version"])
+        present = session.handle.rows(f"select distinct version from ({every}) as labelled order by version")
+        versions = [int(row["version"]) for row in present]
+        for version in (from_version, to_version):
+            if version not in versions:
+                there = f"there are labels of {_list(versions)}" if versions else "there is no label at all"
+                raise WarehouseError(f"task `{task.name}` has no labels of version {version}; {there}")
+        both = session.handle.rows(
+            f"select count(*) as texts from (select text_key from ({every}) as labelled"
+            f" where version in ({from_version}, {to_version})"
+            " group by text_key having count(distinct version) = 2) as both_versions"
+        )
+        changes = session.macro(
+            "label_changes", labels=labels, from_version=from_version, to_version=to_version, task=described
+        )
+        counts = session.handle.rows(
+            f"select field, old_value, new_value, count(*) as texts from ({changes}) as changes"
+            " group by field, old_value, new_value order by field, texts desc, old_value, new_value"
+        )
+        first = session.handle.rows(
+            f"select * from ({changes}) as changes order by text_key, field limit {_FIRST_CHANGES}"
+        )
+    changed = {field.name: 0 for field in task.fields if not isinstance(field, Text)}
+    for row in counts:
+        changed[row["field"]] += int(row["texts"])
+    return Changes(
+        task=task.name,
+        from_version=from_version,
+        to_version=to_version,
+        texts=int(both[0]["texts"]),
+        changed=changed,
+        counts=[ChangeCount(row["field"], row["old_value"], row["new_value"], int(row["texts"])) for row in counts],
+        first=[Change(**row) for row in first],
+    )
+
+
+def gold_texts(session: Session, project: Project, task: Task) -> str:
+    """Return SQL that gives `text_key` and `text` of the gold texts that are not blank, one row per text.
+
+    The text is the gold relation's own, or else that of the relation that the pending model selects from. Raises
+    `TaskError` or `WarehouseError`.
+    """
+    gold = _gold(session, project, task)
+    key, text = session.quote("text_key"), session.quote(task.text)
+    if task.text.lower() in session.columns(str(gold.relation)):
+        source = str(gold.relation)
+    else:
+        source = next(
+            (
+                f"(select * from {node.relation_name} as texts where exists"
+                f" (select 1 from {gold.relation} as gold where gold.{key} = texts.{key}))"
+                for node in project.parents(task)
+                if node.relation_name and {"text_key", task.text.lower()} <= session.columns(node.relation_name).keys()
+            ),
+            "",
+        )
+    if not source:
+        raise WarehouseError(
+            f"task `{task.name}`: `gold: {gold.name}` has no column `{task.text}`, and no relation that the pending"
+            " model selects from has the texts",
+            f"add `{task.text}` to `{gold.name}`",
+        )
+    return (
+        f"select {key} as text_key, min({text}) as text from {source} as gold_texts"
+        f" where {key} is not null and not {session.macro('is_blank', column=text)} group by {key}"
+    )
+
+
+def metrics_of(field: TaskField) -> tuple[str, ...]:
+    """Return the metrics of a field, the most telling first."""
+    return METRICS_ANY_OF if isinstance(field, AnyOf) else METRICS
+
+
+def _gold(session: Session, project: Project, task: Task) -> Named:
+    """Return the task's gold; raises where it can not be used."""
+    if task.gold is None:
+        raise TaskError(
+            f"task `{task.name}` has no `gold` to measure its labels against",
+            "name there the model or seed of what people say: one row per text, `text_key` and a column per field",
+        )
+    measured = [field.name for field in task.fields if not isinstance(field, Text)]
+    return _named(session, project, f"task `{task.name}`: `gold: {task.gold}`", task.gold, measured)
+
+
+def _overrides(session: Session, project: Project, task: Task) -> Named | None:
+    """Return the task's overrides, where it names any; raises where they can not be used."""
+    if task.overrides is None:
+        return None
+    fields = [field.name for field in task.fields]
+    return _named(session, project, f"task `{task.name}`: `overrides: {task.overrides}`", task.overrides, fields)
+
+
+def _named(session: Session, project: Project, where: str, name: str, fields: list[str]) -> Named:
+    named = project.named(name)
+    if named is None:
+        raise TaskError(f"{where}: there is no model or seed of that name", "correct the name in the task's YAML")
+    if named.relation is None:
+        raise TaskError(f"{where}: it is ephemeral, so there is nothing to read", "make it a table or a view")
+    columns = session.columns(str(named.relation))
+    if not columns:
+        raise WarehouseError(f"{where} is not built: there is no {named.relation}", f"run `dbt build --select +{name}`")
+    if "text_key" not in columns:
+        raise _unfit(f"{where} has no column `text_key`; it has {_list(columns)}")
+    if not columns.keys() & set(fields):
+        raise _unfit(f"{where} has no column of a field: it needs one or more of {_list(fields)}")
+    found = session.handle.rows(
+        f"select count(text_key) as rows, count(distinct text_key) as texts from {named.relation}"
+    )[0]
+    if found["rows"] > found["texts"]:
+        raise _unfit(f"{where} has {found['rows'] - found['texts']:,} rows whose `text_key` appears before")
+    return named
+
+
+def _unfit(message: str) -> LabelsError:
+    return WarehouseError(
+        message, "it needs one row per text, `text_key` by `dbt_labels.text_key`, and a column per field"
+    )
+
+
+def _for_macros(task: Task) -> dict[str, Any]:
+    return task.model_dump(mode="json")
+
+
+def _metric(row: dict[str, Any]) -> Metric:
+    return Metric(int(row["version"]), row["field"], row["metric"], row["value"], row["low"], row["high"])
+
+
+def _class(row: dict[str, Any]) -> ClassQuality:
+    return ClassQuality(**{name: value for name, value in row.items() if name != "label_table"})
+
+
+def _confusion(row: dict[str, Any]) -> Confusion:
+    return Confusion(int(row["version"]), row["field"], row["gold_value"], row["label_value"], int(row["texts"]))
+
+
+def _list(names: Iterable[object]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
