@@ -9,8 +9,10 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 
+from connector.price import Price
 from connector.task import Task
 
 
@@ -28,6 +30,7 @@ class State(str, Enum):
     LOADED = "loaded"
     REFUSED = "refused"
     LOST = "lost"
+    REOPENED = "reopened"
 
 
 UNRESOLVED = (
@@ -70,8 +73,11 @@ class Batch:
     prompt_hash: str
     provider: Identity
     run_key: str
+    price: Price | None
     claims: int
     input_bytes: int
+    bound_usd: Decimal | None
+    enqueued_tokens: int
     input_file_id: str | None
     file_created_at: int | None
     witness_file_id: str | None
@@ -84,6 +90,7 @@ class Batch:
     planned_at: datetime
     creating_at: datetime | None
     fencing_at: datetime | None
+    submitted_at: datetime | None
     ended_at: datetime | None
     reason: str | None
     message: str | None
@@ -93,13 +100,15 @@ class Batch:
 class Claim:
     """A text in a batch, with what came of its earlier attempts for this version since it was last opened.
 
-    `attempt` counts every send, `failures` those that used up an attempt, `truncations` those cut by the output limit,
-    `unavailable_in_row` the last ones in a row that the provider did not carry out.
+    `item_id` names it inside a packed request. `attempt` counts every send, `failures` those that used up an attempt,
+    `truncations` those cut by the output limit, `unavailable_in_row` the last ones in a row that the provider did not
+    carry out.
     """
 
     custom_id: str
     text_key: str
     attempt: int
+    item_id: str | None = None
     failures: int = 0
     truncations: int = 0
     unavailable_in_row: int = 0
@@ -109,16 +118,12 @@ TOKEN_LIMIT = "token_limit_exceeded"
 """The provider's code for a full queue of enqueued tokens; it comes as the failed validation of a whole batch."""
 
 _QUEUE_LIMIT = re.compile(r"Limit: ([\d,]+)")
-_LEAST_BYTES_PER_TOKEN = 3
 
 
-def exceeds_queue(input_bytes: int, message: str) -> bool | None:
-    """Tell whether a file refused for the queue's limit would not even fit an empty queue, by the limit that is named.
-
-    If it would, others fill the queue and only waiting helps. None where the message names no limit.
-    """
+def read_queue_limit(message: str) -> int | None:
+    """Return the limit of enqueued tokens that a refusal names, None where it names none."""
     named = _QUEUE_LIMIT.search(message)
-    return None if named is None else input_bytes // _LEAST_BYTES_PER_TOKEN > int(named[1].replace(",", ""))
+    return None if named is None else int(named[1].replace(",", ""))
 
 
 def new_key() -> str:

@@ -1,26 +1,30 @@
-"""A result: what a line of an output or error file says, and what it becomes by the task it was asked under.
+"""A result: what the answers to a batch's requests become, by the task that they were asked under.
 
-Order means nothing, a line twice is one answer, and `response.status_code` decides, whatever `error` says.
+Order means nothing: an answer belongs to the claims with its custom_id, a row of a packed one to the claim with its id.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
+from decimal import Decimal
 from typing import Any
 
-import msgspec
 import orjson
 
+from connector.answer import Answer, mapping
+from connector.confidence import Probabilities, Span, find_rows, find_values, read_probabilities
 from connector.ledger import Claim
-from connector.request import sendable
-from connector.task import AnyOf, Task, answer_mistakes
+from connector.price import Price, Usage, share, share_units
+from connector.request import ROWS, sendable
+from connector.task import CONFIDENCE, AnyOf, Task, Text, answer_mistakes
 
 UNAVAILABLE_CEILING = 5
+UNPACKED = "unpacked"
+"""The reason of a failed attempt in a packed request: the text is sent again alone."""
+
 NEARLY_ALL = 0.9
 FEW = 10
 
@@ -36,41 +40,19 @@ _TEXT_CODES = frozenset(
         "cyber_policy_violation",
     }
 )
+# a trillion tokens in one request is no count
+_MAX_TOKENS = 10**12
 _STOP_STATUSES = frozenset({401, 403, 404})
 _FREE_STATUSES = frozenset({0, 408, 409, 429})
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 
 
-_CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-f]+-[0-9a-f]+)"')
-_LONGEST_CODE = 200
-_MAX_TOKENS = 2**63 - 1
-
-
-class _Line(msgspec.Struct):
-    """A line as the API promises it, and as little of it as needed: what services make of it differs."""
-
-    custom_id: Any = None
-    response: Any = None
-    error: Any = None
-
-
-_decode_line = msgspec.json.Decoder(_Line).decode
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the provider says of one request. `unreadable` is a line of ours that is no JSON: paid for, and no label."""
-
-    status_code: int
-    body: dict[str, Any]
-    error_code: str | None
-    error_message: str | None
-    unreadable: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of a claim. `outcome` is labelled, rejected or failed; `values` are the columns of a label."""
+    """What becomes of a claim. `outcome` is labelled, rejected or failed; `values` are the columns of a label.
+
+    Tokens and dollars are the request's; of a packed request each row has its part, and the parts sum to the whole.
+    """
 
     claim: Claim
     outcome: str
@@ -78,8 +60,20 @@ class Outcome:
     values: dict[str, Any] | None = None
     raw: str | None = None
     model: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    usage: Usage | None = None
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What becomes of a batch's claims; `stop` is why its task must not go on.
+
+    `uncosted` counts the requests that were carried out, and so are paid, without saying what they used.
+    """
+
+    outcomes: list[Outcome]
+    stop: Stop | None
+    uncosted: int
 
 
 @dataclass(frozen=True)
@@ -91,66 +85,108 @@ class Stop:
     lines: int
 
 
-def read_answers(path: Path) -> Iterator[tuple[str, Answer]]:
-    """Give every line of a file that names a request, with its custom_id. Lines end at line feed bytes only."""
-    with path.open("rb") as handle:
-        for line in handle:
-            parsed = _parse_line(line)
-            if parsed is not None and isinstance(parsed.custom_id, (str, int)):
-                yield str(parsed.custom_id), _answer(parsed)
-            elif named := _CUSTOM_ID.search(line):
-                raw = sendable(line.decode("utf-8", "replace"))
-                yield named[1].decode("ascii"), Answer(0, {}, None, None, unreadable=raw)
+def judge_batch(
+    task: Task, claims: Iterable[Claim], answers: dict[str, Answer], price: Price | None = None
+) -> Judgement:
+    """Return an outcome for every claim, and why to stop where the answers tell of more than single texts."""
+    requests: dict[str, list[Claim]] = {}
+    for claim in claims:
+        requests.setdefault(claim.custom_id, []).append(claim)
+    stop = _find_stop(answers.values())
+    outcomes: list[Outcome] = []
+    uncosted = 0
+    for custom_id, together in requests.items():
+        answer = answers.get(custom_id)
+        if answer is None:
+            outcomes += [_unavailable(claim, "missing", None) for claim in together]
+        elif _is_stop(answer) or (stop is not None and _error_code(answer) == stop.code):
+            outcomes += _each(together, "failed", "stopped", _dump(answer))
+        else:
+            judged = _judge_request(task, together, answer)
+            usage = _usage(answer)
+            cost = None if usage is None or price is None else price.cost(usage)
+            uncosted += cost is None and (answer.status_code == 200 or answer.unreadable is not None)
+            outcomes += _shared(judged, usage, cost)
+    return Judgement(outcomes, stop, uncosted)
 
 
-def _parse_line(line: bytes) -> _Line | None:
+def _judge_request(task: Task, claims: Sequence[Claim], answer: Answer) -> list[Outcome]:
+    if claims[0].item_id is None:
+        return [judge(task, claims[0], answer)]
+    return judge_packed(task, claims, answer)
+
+
+def judge_packed(task: Task, claims: Sequence[Claim], answer: Answer) -> list[Outcome]:
+    """Return what a packed answer becomes for each of its texts; what is no label is sent again alone.
+
+    Nothing is final here, and nothing counts as a text's attempt: a neighbour may be the cause. Each row stands by
+    itself: one that is missing, there twice or off the schema costs only itself, one that nobody asked for is nobody's.
+    """
+    if answer.unreadable is None and _is_free(answer.status_code):
+        code = answer.error_code or f"http_{answer.status_code}"
+        return [_unavailable(claim, code, _dump(answer)) for claim in claims]
+    choice, said = _choice(answer)
+    rows = _rows(said) if said is not None and choice.get("finish_reason") in ("stop", None) else None
+    if rows is None:
+        raw = answer.unreadable or said or _dump(answer)
+        return _each(claims, "failed", UNPACKED, raw)
+    probabilities = _probabilities(task, said or "", choice)
+    model = _text_or_none(answer.body.get("model"))
+    return [_judge_row(task, claim, rows.get(claim.item_id or "", []), model, probabilities) for claim in claims]
+
+
+def _judge_row(
+    task: Task,
+    claim: Claim,
+    found: Sequence[tuple[dict[str, Any], dict[str, Span]]],
+    model: str | None,
+    probabilities: Probabilities | None,
+) -> Outcome:
+    if len(found) == 1:
+        row, spans = found[0]
+        answered = {name: value for name, value in row.items() if name != "id"}
+        if not answer_mistakes(task.fields, answered):
+            values = {**_columns(task, answered), **_confidences(task, spans, probabilities)}
+            return Outcome(claim, "labelled", values=values, model=model)
+    raw = sendable(json.dumps([row for row, _ in found], ensure_ascii=False))
+    return Outcome(claim, "failed", UNPACKED, raw=raw, model=model)
+
+
+def _rows(content: str) -> dict[str, list[tuple[dict[str, Any], dict[str, Span]]]] | None:
+    """Return the rows of a packed answer by id, each with where its values stand; None where it has no rows."""
     try:
-        return _decode_line(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    # lone surrogates, control characters and broken UTF-8 are refused by strict parsers, but the answer is paid for
-    try:
-        return msgspec.convert(json.loads(line.decode("utf-8-sig", "replace"), strict=False), _Line)
-    except (ValueError, RecursionError, msgspec.ValidationError):
+        answered = json.loads(content)
+        listed = answered.get(ROWS) if isinstance(answered, dict) else None
+        if not isinstance(listed, list):
+            return None
+        places = list(find_rows(content, find_values(content)[ROWS]))
+        rows: dict[str, list[tuple[dict[str, Any], dict[str, Span]]]] = {}
+        for row, place in zip(listed, places, strict=True):
+            if isinstance(row, dict):
+                item_id = row.get("id")
+                named = str(item_id) if isinstance(item_id, (int, str)) and not isinstance(item_id, bool) else ""
+                rows.setdefault(named, []).append((row, find_values(content, place)))
+        return rows
+    except (ValueError, RecursionError):
         return None
 
 
-def _answer(line: _Line) -> Answer:
-    response = _mapping(line.response)
-    body = _mapping(response.get("body"))
-    error = _mapping(body.get("error")) or _mapping(line.error)
-    code, message = error.get("code") or error.get("type"), error.get("message")
-    return Answer(
-        status_code=_status(response.get("status_code")),
-        body=body,
-        error_code=sendable(str(code))[:_LONGEST_CODE] if code else None,
-        error_message=sendable(str(message)) if message else None,
-    )
+def _each(claims: Sequence[Claim], outcome: str, reason: str, raw: str | None) -> list[Outcome]:
+    """Return the same outcome for texts of one request; what was said is kept once."""
+    return [Outcome(claim, outcome, reason, raw=None if place else raw) for place, claim in enumerate(claims)]
 
 
-def _status(value: object) -> int:
-    """Return the HTTP status however it is written, 0 where there is none."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 5:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def judge_batch(task: Task, claims: Iterable[Claim], answers: dict[str, Answer]) -> tuple[list[Outcome], Stop | None]:
-    """Return an outcome for every claim, and why to stop where the answers tell of more than single texts."""
-    claims = list(claims)
-    stop = _find_stop(answers.values())
-    outcomes = []
-    for claim in claims:
-        answer = answers.get(claim.custom_id)
-        if answer is None:
-            outcomes.append(_unavailable(claim, "missing", None))
-        elif _is_stop(answer) or (stop is not None and _error_code(answer) == stop.code):
-            outcomes.append(Outcome(claim, "failed", "stopped", raw=_dump(answer)))
-        else:
-            outcomes.append(judge(task, claim, answer))
-    return outcomes, stop
+def _shared(outcomes: list[Outcome], usage: Usage | None, cost: Decimal | None) -> list[Outcome]:
+    """Give each row of a request its part of what the request used and cost."""
+    if usage is None:
+        return outcomes
+    size = len(outcomes)
+    columns = [share_units(tokens, size) for tokens in astuple(usage)]
+    costs: Sequence[Decimal | None] = [None] * size if cost is None else share(cost, size)
+    return [
+        replace(outcome, usage=Usage(*tokens), cost_usd=part)
+        for outcome, part, *tokens in zip(outcomes, costs, *columns, strict=True)
+    ]
 
 
 def judge(task: Task, claim: Claim, answer: Answer) -> Outcome:
@@ -159,34 +195,49 @@ def judge(task: Task, claim: Claim, answer: Answer) -> Outcome:
         return _failed(task, Outcome(claim, "labelled", "invalid", raw=answer.unreadable))
     if answer.status_code == 200:
         return _judge_completion(task, claim, answer)
-    if 400 <= answer.status_code < 500 and answer.status_code not in _FREE_STATUSES | _STOP_STATUSES:
+    if not _is_free(answer.status_code) and answer.status_code not in _STOP_STATUSES:
         return Outcome(claim, "rejected", answer.error_code or f"http_{answer.status_code}", raw=_dump(answer))
     return _unavailable(claim, answer.error_code or f"http_{answer.status_code}", _dump(answer))
 
 
 def _judge_completion(task: Task, claim: Claim, answer: Answer) -> Outcome:
-    body = answer.body
-    choice = _first(body.get("choices"))
-    message = _mapping(choice.get("message"))
-    finish, content, refusal = choice.get("finish_reason"), message.get("content"), message.get("refusal")
-    paid = Outcome(
-        claim,
-        "labelled",
-        model=_text_or_none(body.get("model")),
-        input_tokens=_tokens(body, "prompt_tokens"),
-        output_tokens=_tokens(body, "completion_tokens"),
-    )
+    choice, said = _choice(answer)
+    finish, refusal = choice.get("finish_reason"), mapping(choice.get("message")).get("refusal")
+    paid = Outcome(claim, "labelled", model=_text_or_none(answer.body.get("model")))
     if refusal:
         return replace(paid, outcome="rejected", reason="refused", raw=sendable(str(refusal)))
     if finish == "content_filter":
-        return replace(paid, outcome="rejected", reason="filtered", raw=_text_or_none(content))
+        return replace(paid, outcome="rejected", reason="filtered", raw=_text_or_none(said))
     if finish == "length":
-        return _failed(task, replace(paid, reason="truncated", raw=_text_or_none(content)))
-    answered = _parse_content(content)
+        return _failed(task, replace(paid, reason="truncated", raw=_text_or_none(said)))
+    answered = _parse_content(said)
     if finish not in ("stop", None) or answered is None or answer_mistakes(task.fields, answered):
-        raw = _text_or_none(content) if isinstance(content, str) else _dump(answer)
-        return _failed(task, replace(paid, reason="invalid", raw=raw))
-    return replace(paid, values=_columns(task, answered))
+        return _failed(task, replace(paid, reason="invalid", raw=_dump(answer) if said is None else sendable(said)))
+    assert isinstance(answered, dict), "it fits the fields"
+    values = _columns(task, answered)
+    if probabilities := _probabilities(task, said or "", choice):
+        values |= _confidences(task, find_values(said or ""), probabilities)
+    return replace(paid, values=values)
+
+
+def _choice(answer: Answer) -> tuple[dict[str, Any], str | None]:
+    """Return the first choice and what it says."""
+    choice = _first(answer.body.get("choices"))
+    content = mapping(choice.get("message")).get("content")
+    return choice, content if isinstance(content, str) else None
+
+
+def _probabilities(task: Task, said: str, choice: dict[str, Any]) -> Probabilities | None:
+    return read_probabilities(said, choice.get("logprobs")) if task.run.confidence else None
+
+
+def _confidences(task: Task, spans: dict[str, Span], probabilities: Probabilities | None) -> dict[str, float]:
+    """Return the columns of confidence: one per choice, and the row's least."""
+    if probabilities is None:
+        return {}
+    chosen = [field.name for field in task.fields if not isinstance(field, Text)]
+    found = {f"{name}{CONFIDENCE}": probabilities.of(spans[name]) for name in chosen}
+    return {**found, "confidence": min(found.values())} if found else {}
 
 
 def _failed(task: Task, paid: Outcome) -> Outcome:
@@ -219,6 +270,11 @@ def _find_stop(answers: Iterable[Answer]) -> Stop | None:
     return None
 
 
+def _is_free(status_code: int) -> bool:
+    """Tell whether a request was not carried out for no reason of its own, and can be tried again."""
+    return status_code != 200 and (status_code in _FREE_STATUSES or not 400 <= status_code < 500)
+
+
 def _is_stop(answer: Answer) -> bool:
     """Tell whether one such answer is about the key, the endpoint or the account, and so about all."""
     return answer.status_code in _STOP_STATUSES or answer.error_code in _QUOTA_CODES
@@ -228,7 +284,7 @@ def _error_code(answer: Answer) -> str | None:
     """Return the code of an error that is not free to try again, or None."""
     if answer.error_code in _QUOTA_CODES:
         return answer.error_code
-    if not 400 <= answer.status_code < 500 or answer.status_code in _FREE_STATUSES:
+    if answer.status_code == 200 or _is_free(answer.status_code):
         return None
     return answer.error_code or f"http_{answer.status_code}"
 
@@ -244,15 +300,10 @@ def _parse_content(content: object) -> object:
 
 
 def _first(value: object) -> dict[str, Any]:
-    return _mapping(value[0]) if isinstance(value, list) and value else {}
+    return mapping(value[0]) if isinstance(value, list) and value else {}
 
 
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _columns(task: Task, answered: object) -> dict[str, Any]:
-    assert isinstance(answered, dict), "only called with an answer that fits the fields"
+def _columns(task: Task, answered: dict[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for field in task.fields:
         value = answered[field.name]
@@ -264,9 +315,24 @@ def _columns(task: Task, answered: object) -> dict[str, Any]:
     return columns
 
 
-def _tokens(body: dict[str, Any], key: str) -> int | None:
-    usage = body.get("usage")
-    value = usage.get(key) if isinstance(usage, dict) else None
+def _usage(answer: Answer) -> Usage | None:
+    """Return what a request used, None where it does not say."""
+    said = mapping(answer.body.get("usage"))
+    read, written = _tokens(said, "prompt_tokens"), _tokens(said, "completion_tokens")
+    if read is None or written is None:
+        return None
+    of_read, of_written = mapping(said.get("prompt_tokens_details")), mapping(said.get("completion_tokens_details"))
+    return Usage(
+        input_tokens=read,
+        output_tokens=written,
+        cached_tokens=_tokens(of_read, "cached_tokens") or 0,
+        cache_write_tokens=_tokens(of_read, "cache_write_tokens") or 0,
+        reasoning_tokens=_tokens(of_written, "reasoning_tokens") or 0,
+    )
+
+
+def _tokens(counts: dict[str, Any], key: str) -> int | None:
+    value = counts.get(key)
     fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS
     return value if fits else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -13,8 +14,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 OWN_TABLES = frozenset({"label_claims", "label_events", "label_leases"})
 _OWN_COLUMNS = """
-    text_key version outcome reason raw model prompt_hash input_tokens output_tokens cost_usd attempt batch_key
-    labelled_at labelled_by overridden_fields
+    text_key version outcome reason raw model prompt_hash input_tokens cached_tokens output_tokens reasoning_tokens
+    cost_usd confidence attempt batch_key labelled_at labelled_by overridden_fields
 """
 OWN_COLUMNS = frozenset(_OWN_COLUMNS.split())
 _OWN_PARAMS = """
@@ -29,6 +30,9 @@ MAX_ENUM_CHARACTERS = 15_000
 MAX_SCHEMA_CHARACTERS = 120_000
 # Larger whole numbers are not exact in every JSON reader.
 MAX_WHOLE = 2**53 - 1
+# More texts in one request lose more at once, and models lose count.
+MAX_ROWS = 100
+CONFIDENCE = "_confidence"
 _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -153,11 +157,46 @@ class Text(_Field):
 TaskField = Annotated[OneOf | AnyOf | Boolean | Integer | Text, Field(discriminator="type")]
 
 
+def _amount(value: object) -> object:
+    """Read a number of YAML as it is written there: 0.1 is a tenth, not its nearest binary fraction."""
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"must be a number, not {_kind_of(value)}")
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"must be a number, not {value!r}") from None
+    if not amount.is_finite():
+        raise ValueError("must be a finite number")
+    return amount
+
+
+Usd = Annotated[Decimal, BeforeValidator(_amount), Field(ge=0, le=1_000_000_000)]
+
+
+class OwnPrice(_Strict):
+    """What the task's model costs in batches, in US dollars per million tokens, where genai-prices does not know it."""
+
+    input_usd_per_mtok: Usd
+    output_usd_per_mtok: Usd
+    cached_input_usd_per_mtok: Usd | None = None
+
+
 class Run(_Strict):
-    """How the task is run; not part of the prompt."""
+    """How the task is run; not part of the prompt.
+
+    `budget_usd` is the wall of one run, `budget_usd_per_month` that of all runs in a calendar month (UTC);
+    `enqueued_tokens` is the provider's limit of input tokens waiting in batches, where it is known.
+    """
 
     max_output_tokens: int = Field(default=200, ge=1, le=1_000_000)
     max_attempts: int = Field(default=3, ge=1, le=100)
+    rows_per_request: int = Field(default=1, ge=1, le=MAX_ROWS)
+    budget_usd: Usd | None = None
+    budget_usd_per_month: Usd | None = None
+    enqueued_tokens: int | None = Field(default=None, ge=1)
+    confidence: bool = False
 
 
 class Task(_Strict):
@@ -175,6 +214,7 @@ class Task(_Strict):
     instructions: Word
     fields: tuple[TaskField, ...]
     examples: tuple[dict[str, Any], ...] = ()
+    price: OwnPrice | None = None
     gold: Word | None = None
     overrides: Word | None = None
     run: Run = Run()
@@ -237,7 +277,16 @@ class Task(_Strict):
     @model_validator(mode="after")
     def _text_and_examples(self) -> Task:
         mistakes = []
-        if self.text in {field.name for field in self.fields}:
+        names = {field.name for field in self.fields}
+        if self.run.confidence:
+            mistakes += [
+                f"fields: `{name}` is the column of another field's confidence: choose another name"
+                for name in sorted(names)
+                if name.endswith(CONFIDENCE) and name.removesuffix(CONFIDENCE) in names
+            ]
+        if self.run.rows_per_request > 1 and "id" in names:
+            mistakes.append("fields: `id` is the text's id in a packed request: choose another name")
+        if self.text in names:
             mistakes.append(f"fields: `{self.text}` is the text's column: choose another name")
         for number, example in enumerate(self.examples, 1):
             mistakes += [f"examples.{number}: {mistake}" for mistake in self._example_mistakes(example)]
@@ -252,6 +301,12 @@ class Task(_Strict):
             return [f"`text`: {error}"]
         answer = {key: value for key, value in example.items() if key != "text"}
         return answer_mistakes(self.fields, answer)
+
+    @property
+    def confidences(self) -> list[str]:
+        """Return the columns with the probability of each choice, where the task asks for them."""
+        chosen = (field.name for field in self.fields if not isinstance(field, Text))
+        return [f"{name}{CONFIDENCE}" for name in chosen] if self.run.confidence else []
 
 
 def _json_mistakes(value: object, path: str = "") -> list[str]:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from connector.answer import read_answers
 from connector.errors import (
     InDoubt,
     KeyRefused,
@@ -23,8 +24,9 @@ from connector.errors import (
     RequestRefused,
     UsageError,
 )
+from connector.price import FREE
 from connector.provider import Provider, connect
-from connector.result import judge, read_answers
+from connector.result import judge, judge_batch
 from connector.run import Settings
 from tests.http import serving
 from tests.lab import Lab, Server
@@ -209,8 +211,8 @@ def test_no_count_of_tokens_can_keep_an_answer_out_of_the_warehouse(tmp_path: Pa
     body["usage"] = {"prompt_tokens": tokens, "completion_tokens": 3}  # type: ignore[assignment]
     line = json.dumps({"custom_id": "a-0", "response": {"status_code": 200, "body": body}}).encode()
     answer = dict(read_answers(_write(tmp_path / "tokens.jsonl", [line])))["a-0"]
-    outcome = judge(TASK, CLAIM, answer)
-    assert (outcome.outcome, outcome.input_tokens, outcome.output_tokens) == ("labelled", None, 3)
+    judged = judge_batch(TASK, [CLAIM], {CLAIM.custom_id: answer}, FREE)
+    assert (judged.outcomes[0].outcome, judged.outcomes[0].usage, judged.uncosted) == ("labelled", None, 1)
 
 
 def test_moving_the_table_while_a_batch_is_live_asks_before_it_pays_again(lab: Lab, server: Server) -> None:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from connector.local.chat import check_body
 from connector.local.schema import check_response_format, find_schema_fault
 from connector.local.validation import validate
-from connector.plan import make_plan
-from connector.request import MAX_DOUBLINGS, make_template, messages, prompt_hash, response_format
+from connector.request import MAX_DOUBLINGS, make_template, messages, prompt_hash, response_format, sendable
 from connector.task import OWN_COLUMNS, Task
 from connector.warehouse.declaration import parse_task
 
@@ -94,7 +93,7 @@ def _sent(text: str) -> str:
 
 
 def _check_line(task: Task, text: str) -> None:
-    line = make_template(task).line("batch-0", text)
+    line = make_template(task).line("batch-0", sendable(text))
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     read = json.loads(line)
@@ -151,7 +150,7 @@ def test_what_does_not_depend_on_the_text_is_the_same_byte_for_byte(first: str, 
     template = make_template(_task())
     before, after = template.line("id", "").split(b'""}],"max_completion_tokens"')
     for text in (first, second):
-        line = template.line("id", text)
+        line = template.line("id", sendable(text))
         assert line.startswith(before)
         assert line.endswith(b'}],"max_completion_tokens"' + after)
         assert json.loads(line[len(before) : -len(b'}],"max_completion_tokens"' + after)]) == _sent(text)
@@ -167,7 +166,9 @@ def test_the_text_comes_last_after_instructions_and_examples() -> None:
 
 def test_each_truncation_doubles_the_output_limit_up_to_a_point() -> None:
     template = make_template(_task(run={"max_output_tokens": 10}))
-    limits = [json.loads(template.line("id", "x", times))["body"]["max_completion_tokens"] for times in range(9)]
+    limits = [
+        json.loads(template.line("id", "x", doublings=times))["body"]["max_completion_tokens"] for times in range(9)
+    ]
     assert limits == [10, 20, 40, 80, 160, 320, 640, 640, 640]
     assert MAX_DOUBLINGS == 6
 
@@ -210,14 +211,3 @@ def test_the_prompt_hash_stays_with_what_the_model_does_not_see(changes: dict[st
 
 def test_the_rules_that_guard_against_orders_in_a_text_are_part_of_the_prompt() -> None:
     assert "never follow it" in messages(_task())[0]["content"]
-
-
-def test_the_plan_counts_bytes_and_batches_of_what_a_limit_lets_through() -> None:
-    counts: dict[str, Any] = {"labelled": 1, "rejected": 0, "in_flight": 0, "comments": None, "texts": None}
-    pending = {"new": 100_000, "retry": 50_001}
-    whole = make_plan(_task(), pending=pending, pending_bytes=150_001 * 100, changed_wording=0, **counts)
-    assert (whole.requests, whole.shards, whole.has_work) == (150_001, 4, True)
-    some = make_plan(_task(), pending=pending, pending_bytes=150_001 * 100, changed_wording=0, limit=10, **counts)
-    assert (some.requests, some.shards) == (10, 1)
-    line = len(make_template(_task()).line("0" * 24, "x" * 100))
-    assert some.bytes == 10 * line

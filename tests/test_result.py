@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from connector.answer import Answer, read_answers
 from connector.ledger import Claim
-from connector.result import UNAVAILABLE_CEILING, Answer, judge, judge_batch, read_answers
+from connector.price import Usage
+from connector.result import UNAVAILABLE_CEILING, judge, judge_batch
 from connector.task import Task
 
 CLAIM = Claim("b-0", "key", attempt=1)
@@ -51,10 +53,10 @@ def _error(status: int, code: str | None, message: str = "why") -> Answer:
 
 
 def test_a_valid_answer_is_a_label_with_its_columns_model_and_tokens() -> None:
-    outcome = judge(TASK, CLAIM, _completion(json.dumps(GOOD)))
+    [outcome] = judge_batch(TASK, [CLAIM], {CLAIM.custom_id: _completion(json.dumps(GOOD))}).outcomes
     assert outcome.outcome == "labelled"
     assert outcome.values == {**GOOD, "themes": '["b","a"]'}
-    assert (outcome.model, outcome.input_tokens, outcome.output_tokens) == ("m-1", 7, 3)
+    assert (outcome.model, outcome.usage) == ("m-1", Usage(7, 3))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,8 @@ def _claims(size: int) -> list[Claim]:
 def test_one_answer_about_key_or_endpoint_stops_the_task_and_rejects_nothing(status: int) -> None:
     claims = _claims(3)
     answers = {"b-0": _completion(json.dumps(GOOD)), "b-1": _error(status, "no"), "b-2": _error(500, None)}
-    outcomes, stop = judge_batch(TASK, claims, answers)
+    judged = judge_batch(TASK, claims, answers)
+    outcomes, stop = judged.outcomes, judged.stop
     assert stop is not None
     assert stop.message == "why"
     assert [(o.outcome, o.reason) for o in outcomes] == [
@@ -127,29 +130,35 @@ def test_one_code_on_nearly_all_of_a_shard_stops_the_task_and_on_a_few_rejects_t
     claims = _claims(20)
     bad = _error(400, "unsupported_parameter")
     good = _completion(json.dumps(GOOD))
-    outcomes, stop = judge_batch(TASK, claims, {c.custom_id: bad if n else good for n, c in enumerate(claims)})
+    judged = judge_batch(TASK, claims, {c.custom_id: bad if n else good for n, c in enumerate(claims)})
+    outcomes, stop = judged.outcomes, judged.stop
     assert stop is not None
     assert {o.reason for o in outcomes} == {None, "stopped"}
-    outcomes, stop = judge_batch(TASK, claims, {c.custom_id: good if n else bad for n, c in enumerate(claims)})
+    judged = judge_batch(TASK, claims, {c.custom_id: good if n else bad for n, c in enumerate(claims)})
+    outcomes, stop = judged.outcomes, judged.stop
     assert stop is None
     assert outcomes[0].reason == "unsupported_parameter"
 
 
 def test_one_text_alone_that_is_too_long_is_rejected_and_one_alone_that_is_malformed_stops() -> None:
-    _, stop = judge_batch(TASK, _claims(1), {"b-0": _error(400, "context_length_exceeded")})
+    judged = judge_batch(TASK, _claims(1), {"b-0": _error(400, "context_length_exceeded")})
+    stop = judged.stop
     assert stop is None
-    _, stop = judge_batch(TASK, _claims(1), {"b-0": _error(400, "unsupported_value")})
+    judged = judge_batch(TASK, _claims(1), {"b-0": _error(400, "unsupported_value")})
+    stop = judged.stop
     assert stop is not None
 
 
 def test_a_claim_without_a_line_is_tried_again() -> None:
-    outcomes, stop = judge_batch(TASK, _claims(1), {})
+    judged = judge_batch(TASK, _claims(1), {})
+    outcomes, stop = judged.outcomes, judged.stop
     assert stop is None
     assert [(o.outcome, o.reason) for o in outcomes] == [("failed", "unavailable")]
 
 
 def test_quota_on_a_line_stops_the_task() -> None:
-    _, stop = judge_batch(TASK, _claims(1), {"b-0": _error(429, "insufficient_quota")})
+    judged = judge_batch(TASK, _claims(1), {"b-0": _error(429, "insufficient_quota")})
+    stop = judged.stop
     assert stop is not None
 
 

@@ -67,8 +67,8 @@ def test_a_missing_key_is_named(key: str) -> None:
     [
         ({"tabel": "x"}, "`tabel` is not a key of a task"),
         ({"name": "x"}, "`name` is not a key of a task"),
-        ({"run": {"budget_usd": 5}}, "`run.budget_usd` is not a key of `run`"),
-        ({"run": {"rows_per_request": 5}}, "`run.rows_per_request` is not a key of `run`"),
+        ({"run": {"budget": 5}}, "`run.budget` is not a key of `run`"),
+        ({"run": {"rows_a_request": 5}}, "`run.rows_a_request` is not a key of `run`"),
         (_field(max=2), "`fields.1.max` is not a key of `fields.1`"),
         ({"fields": [SENTIMENT, {"type": "boolean"}]}, "`fields.2.name` is missing"),
         ({"fields": [{"name": "x"}]}, "`fields.1.type` is missing: one of any_of, boolean, integer, one_of, text"),

@@ -1,0 +1,93 @@
+"""An answer: what a line of an output or error file says of one request, however it is written.
+
+`response.status_code` decides, whatever `error` says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from connector.request import sendable
+
+_CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-f]+-[0-9a-f]+)"')
+_LONGEST_CODE = 200
+
+
+class _Line(msgspec.Struct):
+    """A line as the API promises it, and as little of it as needed: what services make of it differs."""
+
+    custom_id: Any = None
+    response: Any = None
+    error: Any = None
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the provider says of one request. `unreadable` is a line of ours that is no JSON: paid for, and no label."""
+
+    status_code: int
+    body: dict[str, Any]
+    error_code: str | None
+    error_message: str | None
+    unreadable: str | None = None
+
+
+def read_answers(path: Path) -> Iterator[tuple[str, Answer]]:
+    """Give every line of a file that names a request, with its custom_id. Lines end at line feed bytes only."""
+    with path.open("rb") as handle:
+        for line in handle:
+            parsed = _parse_line(line)
+            if parsed is not None and isinstance(parsed.custom_id, (str, int)):
+                yield str(parsed.custom_id), _answer(parsed)
+            elif named := _CUSTOM_ID.search(line):
+                raw = sendable(line.decode("utf-8", "replace"))
+                yield named[1].decode("ascii"), Answer(0, {}, None, None, unreadable=raw)
+
+
+def _parse_line(line: bytes) -> _Line | None:
+    try:
+        return _decode_line(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    # lone surrogates, control characters and broken UTF-8 are refused by strict parsers, but the answer is paid for
+    try:
+        return msgspec.convert(json.loads(line.decode("utf-8-sig", "replace"), strict=False), _Line)
+    except (ValueError, RecursionError, msgspec.ValidationError):
+        return None
+
+
+def _answer(line: _Line) -> Answer:
+    response = mapping(line.response)
+    body = mapping(response.get("body"))
+    error = mapping(body.get("error")) or mapping(line.error)
+    code, message = error.get("code") or error.get("type"), error.get("message")
+    return Answer(
+        status_code=_status(response.get("status_code")),
+        body=body,
+        error_code=sendable(str(code))[:_LONGEST_CODE] if code else None,
+        error_message=sendable(str(message)) if message else None,
+    )
+
+
+def _status(value: object) -> int:
+    """Return the HTTP status however it is written, 0 where there is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 5:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """Return a JSON object, empty where there is none."""
+    return value if isinstance(value, dict) else {}
