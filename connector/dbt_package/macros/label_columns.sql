@@ -8,11 +8,12 @@
     {% set types = {
         "one_of": text, "any_of": text, "text": text, "boolean": dbt.type_boolean(), "integer": whole,
     } %}
+    {% set usd = dbt_labels.type_usd() %}
     {% set before = [["text_key", text], ["version", whole]] %}
     {% set after = [
         ["outcome", text], ["reason", text], ["raw", text], ["model", text], ["prompt_hash", text],
-        ["input_tokens", whole], ["output_tokens", whole], ["attempt", whole], ["batch_key", text],
-        ["labelled_at", dbt.type_timestamp()],
+        ["input_tokens", whole], ["cached_tokens", whole], ["output_tokens", whole], ["reasoning_tokens", whole],
+        ["cost_usd", usd], ["attempt", whole], ["batch_key", text], ["labelled_at", dbt.type_timestamp()],
     ] %}
     {% set taken = (before + after) | map("first") | list %}
     {% set own = [] %}
@@ -22,5 +23,12 @@
         {% do own.append([field.name, types[field.type]]) %}
         {% do taken.append(field.name) %}
     {% endfor %}
-    {{ return(before + own + after) }}
+    {% set sure = [] %}
+    {% if task.get("run", {}).get("confidence") is true %}
+        {% for name, type in own if (task.fields | selectattr("name", "equalto", name) | first).type != "text" %}
+            {% do sure.append([name ~ "_confidence", dbt.type_float()]) %}
+        {% endfor %}
+        {% do sure.append(["confidence", dbt.type_float()]) %}
+    {% endif %}
+    {{ return(before + own + sure + after) }}
 {% endmacro %}

@@ -1,20 +1,24 @@
 {#- The columns of every table in the labels schema: [name, type] in order. -#}
 {% macro ledger_columns() %}
     {% set text, whole, time = dbt.type_string(), dbt.type_bigint(), dbt.type_timestamp() %}
+    {% set usd = dbt_labels.type_usd() %}
     {{ return({
         "label_claims": [
             ["batch_key", text], ["project", text], ["label_table", text], ["version", whole],
-            ["custom_id", text], ["text_key", text], ["attempt", whole],
+            ["custom_id", text], ["item_id", text], ["text_key", text], ["attempt", whole],
         ],
         "label_events": [
             ["batch_key", text], ["event", text], ["project", text], ["label_table", text], ["version", whole],
             ["run_key", text], ["provider", text], ["organisation", text], ["provider_project", text],
-            ["claims", whole], ["input_bytes", whole], ["task_snapshot", text],
+            ["model", text], ["price", text],
+            ["claims", whole], ["requests", whole], ["input_bytes", whole], ["enqueued_tokens", whole],
+            ["bound_usd", usd], ["expected_usd", usd], ["task_snapshot", text],
             ["input_file_id", text], ["file_created_at", whole], ["witness_file_id", text],
             ["provider_batch_id", text], ["provider_status", text], ["output_file_id", text], ["error_file_id", text],
             ["completed", whole], ["failed", whole],
             ["labelled", whole], ["rejected", whole], ["retried", whole],
-            ["input_tokens", whole], ["output_tokens", whole],
+            ["input_tokens", whole], ["cached_tokens", whole], ["output_tokens", whole], ["reasoning_tokens", whole],
+            ["cost_usd", usd], ["uncosted", whole],
             ["reason", text], ["message", text], ["event_at", time],
         ],
         "label_leases": [

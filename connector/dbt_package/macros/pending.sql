@@ -2,9 +2,10 @@
     The whole pending model: distinct texts that still need a label of the task's version, one row per text.
 
     `texts` has a row per comment with `text_key` and the task's text column; `age`, if given, names its column that says since
-    when a comment waits. Blank texts are left out. Reads the task of the model being built.
+    when a comment waits; `edited`, if given, names its column or condition that says whether a comment was edited. Blank
+    texts are left out. Reads the task of the model being built.
 -#}
-{% macro pending(texts, labels, claims, events, age=none) %}
+{% macro pending(texts, labels, claims, events, age=none, edited=none) %}
 {%- set task = dbt_labels.task() -%}
 {%- set text = adapter.quote(task.text) -%}
 with texts as (
@@ -14,6 +15,9 @@ with texts as (
         count(*) as occurrences
         {%- if age %},
         min({{ age }}) as pending_since
+        {%- endif %}
+        {%- if edited %},
+        max(case when {{ edited }} then 1 else 0 end) = 1 as is_edited
         {%- endif %}
     from {{ texts }}
     where not {{ dbt_labels.is_blank(text) }}

@@ -2,9 +2,10 @@
     The texts that may be sent now: what a pending relation lists, less what is settled, whatever the relation says.
 
     `pending` is the pending model's relation, `text` its text column. Gives `text_key`, `text`, the number of the coming `attempt`,
-    `truncations` so far and why it is pending: new, version raised or retry. `of_batches` narrows to texts claimed by one of these.
+    `truncations` so far, whether it goes `alone` because it failed in company, and why it is pending: new, edited, version raised
+    or retry. `of_batches` narrows to texts claimed by one of these; `edited` tells that `pending` has a column `is_edited`.
 -#}
-{% macro sendable(pending, text, table, version, labels, claims, events, of_batches=none) %}
+{% macro sendable(pending, text, table, version, labels, claims, events, of_batches=none, edited=false) %}
 with history as (
     {{ dbt_labels.text_history(labels, version) }}
 ),
@@ -24,9 +25,13 @@ select
     pending.{{ adapter.quote(text) }} as text,
     coalesce(history.attempt, 0) + 1 as attempt,
     coalesce(history.truncations, 0) as truncations,
+    coalesce(history.unpacked, 0) > 0 as alone,
     case
         when history.text_key is not null then 'retry'
         when older.text_key is not null then 'version raised'
+        {%- if edited %}
+        when pending.is_edited then 'edited'
+        {%- endif %}
         else 'new'
     end as why
 from {{ pending }} as pending

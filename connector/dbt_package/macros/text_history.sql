@@ -2,7 +2,8 @@
     What came of the earlier attempts of each text that has any for a version, labels aside. One row per text.
 
     `failures` used up an attempt, `truncations` are those of them that met the output limit, `unavailable_in_row` the last
-    ones in a row that the provider did not carry out; all since the text was last reopened. `attempt` is the last one's number.
+    ones in a row that the provider did not carry out; all since the text was last reopened. `unpacked` are those in a packed
+    request, which the text does not take part in again. `attempt` is the last one's number.
     Attempts are counted, not rows: a batch loaded twice changes nothing.
 -#}
 {% macro text_history(labels, version) -%}
@@ -11,6 +12,7 @@
         max(attempt) as attempt,
         count(distinct case when reason in ('truncated', 'invalid') and attempt > reopened then failed end) as failures,
         count(distinct case when reason = 'truncated' and attempt > reopened then failed end) as truncations,
+        count(distinct case when reason = 'unpacked' then failed end) as unpacked,
         count(distinct case when reason = 'unavailable' and attempt > last_other then failed end) as unavailable_in_row
     from (
         select
