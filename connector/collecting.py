@@ -6,18 +6,23 @@ batch is looked at and downloaded again until the grace time is over.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from connector.errors import NotThere, ProviderError
-from connector.ledger import TOKEN_LIMIT, Batch, State, exceeds_queue
+from connector.answer import Answer, read_answers
+from connector.errors import InDoubt, NotThere, ProviderError, RateLimited
+from connector.ledger import TOKEN_LIMIT, Batch, State, read_queue_limit
 from connector.provider import RemoteBatch
 from connector.request import prompt_hash
-from connector.result import Answer, judge_batch, read_answers
+from connector.result import Outcome, judge_batch
 from connector.run import Progress, Run
 
 OUTPUT_KEPT = timedelta(days=30)
+_SLACK_SECONDS = 120
+_SHARE_OF_AGE = 0.05
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,29 @@ class _Download:
     doubt: str | None = None
 
 
+def look_at(run: Run, batches: Sequence[Batch]) -> None:
+    """Look at all batches in flight at once, where there are several; what a list does not show is asked for singly.
+
+    What is young is looked at again soon, what has been there for hours less often: a twentieth of its age is waited.
+    """
+    waiting = [batch for batch in batches if batch.state is State.SUBMITTED and batch.batch_key not in run.stuck]
+    run.seen.clear()
+    if len(waiting) > 1:
+        ids = {batch.provider_batch_id for batch in waiting if batch.provider_batch_id}
+        since = min(batch.file_created_at or 0 for batch in waiting) - _SLACK_SECONDS
+        try:
+            run.seen.update(run.provider.list_batches(ids, since))
+        except (InDoubt, RateLimited) as error:
+            run.hesitate(error)
+    ages = [(run.ledger.clock() - batch.submitted_at).total_seconds() for batch in waiting[-1:] if batch.submitted_at]
+    run.wait_seconds = max(run.wait_seconds, *(_SHARE_OF_AGE * age for age in ages), 0.0)
+
+
 def poll(run: Run, batch: Batch) -> None:
-    """Look at a submitted or ended batch; where it ended, write that down and collect it."""
+    """Look at a submitted or ended batch; where it ended, write that down, for `collect` to go on."""
     assert batch.provider_batch_id is not None, "written with `submitted`"
     try:
-        remote = run.provider.retrieve(batch.provider_batch_id)
+        remote = run.seen.pop(batch.provider_batch_id, None) or run.provider.retrieve(batch.provider_batch_id)
     except NotThere as error:
         run.stuck[batch.batch_key] = f"{error.message}; it was sent to {batch.provider}: is this the key that made it?"
         return
@@ -59,7 +82,7 @@ def poll(run: Run, batch: Batch) -> None:
             completed=remote.completed,
             failed=remote.failed,
         )
-    collect(run, batch, remote)
+    run.ended[batch.batch_key] = remote
 
 
 def collect(run: Run, batch: Batch, remote: RemoteBatch) -> None:
@@ -73,18 +96,25 @@ def collect(run: Run, batch: Batch, remote: RemoteBatch) -> None:
     if lacking and _is_doubtful(remote, found.answers) and not _grace_is_over(run, batch):
         run.say(f"batch {batch.batch_key}: {lacking} of {len(claims)} answers are not there yet; looking again")
         return
-    outcomes, stop = judge_batch(batch.task, claims, found.answers)
-    run.ledger.load(batch, outcomes)
+    judged = judge_batch(batch.task, claims, found.answers, batch.price)
+    run.ledger.load(batch, judged.outcomes, judged.uncosted)
     run.freed.add(batch.batch_key)
     run.progress.pop(batch.batch_key, None)
-    became = [outcome.outcome for outcome in outcomes]
+    became = [outcome.outcome for outcome in judged.outcomes]
     labelled, rejected, retried = (became.count(word) for word in ("labelled", "rejected", "failed"))
     run.labelled, run.rejected, run.retried = run.labelled + labelled, run.rejected + rejected, run.retried + retried
     run.say(
-        f"batch {batch.batch_key} {remote.status}: {labelled} labelled, {rejected} rejected, {retried} to try again"
+        f"batch {batch.batch_key} {remote.status}: {labelled} labelled,"
+        f" {rejected} rejected{_reasons(judged.outcomes, 'rejected')},"
+        f" {retried} to try again{_reasons(judged.outcomes, 'failed')}"
     )
-    if stop is not None:
+    if stop := judged.stop:
         _stop(run, batch, f"the provider answered {stop.lines} requests with `{stop.code}`: {stop.message}")
+
+
+def _reasons(outcomes: Sequence[Outcome], outcome: str) -> str:
+    reasons = Counter(found.reason for found in outcomes if found.outcome == outcome)
+    return f" ({', '.join(f'{texts} {reason}' for reason, texts in reasons.most_common())})" if reasons else ""
 
 
 def _refuse(run: Run, batch: Batch, remote: RemoteBatch) -> None:
@@ -94,10 +124,12 @@ def _refuse(run: Run, batch: Batch, remote: RemoteBatch) -> None:
     )
     run.freed.add(batch.batch_key)
     run.progress.pop(batch.batch_key, None)
-    if batch.input_file_id is not None:
-        with suppress(ProviderError):  # texts that nothing will come of should not stay there; it expires anyway
-            run.provider.delete_file(batch.input_file_id)
-    if code == TOKEN_LIMIT and batch.claims == 1 and exceeds_queue(batch.input_bytes, message):
+    for file_id in (batch.input_file_id, batch.witness_file_id):
+        if file_id is not None:
+            with suppress(ProviderError):  # texts that nothing will come of should not stay there; it expires anyway
+                run.provider.delete_file(file_id)
+    limit = read_queue_limit(message)
+    if code == TOKEN_LIMIT and batch.claims == 1 and limit is not None and batch.enqueued_tokens > limit:
         run.ledger.reject(batch.task, run.ledger.claims_of(batch)[0], TOKEN_LIMIT, message, batch.batch_key)
         run.rejected += 1
     elif code == TOKEN_LIMIT:

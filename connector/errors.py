@@ -2,6 +2,7 @@
 
 LabelsError                     1
 ├── UsageError                  2  the command does not fit: an option, a missing terminal
+├── BudgetReached               4  more would pass a budget
 ├── TaskError                      a task's YAML, all its mistakes at once
 ├── ProjectError                   dbt refuses: the project, the profile, a model
 ├── WarehouseError                 the warehouse, or a table in it, is not as it must be
@@ -35,6 +36,12 @@ class UsageError(LabelsError):
     """Report a command that can not be carried out as it was given."""
 
     exit_code = 2
+
+
+class BudgetReached(LabelsError):
+    """Report that a budget stopped the run; what was sent is loaded, the rest stays pending."""
+
+    exit_code = 4
 
 
 class TaskError(LabelsError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
-from connector.collecting import poll
+from connector.collecting import collect, look_at, poll
 from connector.errors import (
     InDoubt,
     KeyRefused,
@@ -22,15 +22,17 @@ from connector.errors import (
 )
 from connector.files import work_folder
 from connector.ledger import Batch, State, new_key
-from connector.plan import Plan, make_plan
+from connector.plan import Plan
+from connector.planning import plan
 from connector.provider import Provider
 from connector.recovery import recover
 from connector.run import Progress, Run, Settings
-from connector.sending import Outbox, fill, make_room, send
+from connector.sending import Outbox, fill, make_room, open_outbox, send
 from connector.task import Task
 from connector.warehouse.project import Project
+from connector.warehouse.quality import gate_failures, gates
 from connector.warehouse.tables import Ledger
-from connector.warehouse.texts import count_changed_wording, count_texts
+from connector.warehouse.texts import count_gold_in_flight
 
 # twenty minutes of a provider that does not answer, at the usual pace
 _PATIENCE_ROUNDS = 40
@@ -58,13 +60,16 @@ class Summary:
     retried: int = 0
     in_flight: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    over_budget: list[str] = field(default_factory=list)
 
 
 def build(
     project: Project, tasks: Sequence[Task], connect: Callable[[], Provider], settings: Settings, voice: Voice
 ) -> Summary:
     """Run dbt up to the pending models, label what they list, and run dbt on everything that reads the labels."""
-    project.run_dbt("build", *_BUILDABLE, "--select", *(f"+{task.name}" for task in tasks))
+    relations = [f"+{name}" for task in tasks for name in needed(task)]
+    # nothing is labelled yet, so no measure of it can hold
+    project.run_dbt("build", *_BUILDABLE, "--select", *relations, "--exclude", "test_name:label_quality")
     summary = label(project, tasks, connect, settings, voice)
     sources = [source for task in tasks if (source := project.source_of(task))]
     project.run_dbt(
@@ -74,6 +79,11 @@ def build(
         *("--exclude", *(task.name for task in tasks)),
     )
     return summary
+
+
+def needed(task: Task) -> list[str]:
+    """Return the relations that a task's run reads: its pending model, its gold, its overrides."""
+    return [name for name in (task.name, task.gold, task.overrides) if name is not None]
 
 
 def stage(project: Project, tasks: Sequence[Task]) -> None:
@@ -92,24 +102,16 @@ def stage(project: Project, tasks: Sequence[Task]) -> None:
         raise ProjectError(error.message, f"is it built? `dbt build --select {selected}`") from error
 
 
-def plan(project: Project, tasks: Sequence[Task], limit: int | None = None) -> list[Plan]:
-    """Return what a run would send for each task; needs no key and no network."""
-    plans = []
-    for task in tasks:
-        counts = count_texts(project, task)
-        changed = count_changed_wording(project, task)
-        plans.append(make_plan(task, **asdict(counts), changed_wording=changed, limit=limit))
-    return plans
-
-
 def label(
     project: Project, tasks: Sequence[Task], connect: Callable[[], Provider], settings: Settings, voice: Voice
 ) -> Summary:
     """Show the plan, have it confirmed, and run; where nothing is pending or in flight, no request is made at all."""
     stage(project, tasks)
-    plans = plan(project, tasks, settings.limit)
+    for task in tasks:
+        open_outbox(task, settings)  # a budget without a price is told before anything else
+    plans = plan(project, tasks, settings.limit, settings.is_free, settings.pilot)
     voice.confirm(plans)
-    if not any(plan.has_work for plan in plans) and not Ledger(project, "").batches(tables_of(project, tasks)):
+    if not any(plan.standing.has_work for plan in plans) and not Ledger(project, "").batches(tables_of(project, tasks)):
         return Summary()
     provider = connect()
     try:
@@ -121,18 +123,16 @@ def label(
 def run(project: Project, tasks: Sequence[Task], provider: Provider, settings: Settings, voice: Voice) -> Summary:
     """Send what is pending and load what is answered, until every text that was pending at the start has an outcome.
 
-    With `once`: one round.
+    With `once`: one round. A task with a quality gate sends its gold texts first, and the rest once the gate holds.
     """
+    outboxes = [open_outbox(task, settings, bool(gates(project, task))) for task in tasks]
     with _started(project, tasks, provider, settings, voice) as started:
-        outboxes = [Outbox(task) for task in tasks]
         for _ in _rounds(started):
-            _advance(started)
-            for outbox in outboxes:
-                try:
-                    _send(started, outbox)
-                except (InDoubt, RateLimited) as error:
-                    started.hesitate(error)
-                    voice.say(error.message)
+            _look(started)
+            # what waits for the queue goes before what ended is loaded: its place is empty now
+            _send(started, [outbox for outbox in outboxes if outbox.shards is not None])
+            _collect(started)
+            _send(started, outboxes)
             if not _unresolved(started) and all(outbox.is_done(started) for outbox in outboxes):
                 break
         return _summary(started)
@@ -143,7 +143,8 @@ def cancel(project: Project, tasks: Sequence[Task], provider: Provider, settings
     with _started(project, tasks, provider, settings, voice) as started:
         asked: set[str] = set()
         for _ in _rounds(started):
-            _advance(started)
+            _look(started)
+            _collect(started)
             for batch in started.ledger.batches(started.tables, [State.SUBMITTED]):
                 if batch.batch_key not in asked and not started.identity.contradicts(batch.provider):
                     assert batch.provider_batch_id is not None
@@ -217,34 +218,73 @@ def _renew(run: Run) -> None:
             return
 
 
-def _advance(run: Run) -> None:
-    """Take every unresolved batch as far as it goes now: recover it, look at it, load it."""
+def _look(run: Run) -> None:
+    """Look at every unresolved batch: recover it, or see how far it is."""
     batches = run.ledger.batches(run.tables)
     run.stuck.update(run.ledger.unreadable)
+    run.ended.clear()
+    look_at(run, batches)
     for batch in batches:
         if run.identity.contradicts(batch.provider):
             run.stuck[batch.batch_key] = (
                 f"it was sent to {batch.provider}; this is {run.identity}, which proves nothing"
             )
             continue
-        try:
+        with _alone(run, batch):
             if batch.state in (State.SUBMITTED, State.ENDED):
                 poll(run, batch)
             else:
                 recover(run, batch)
+
+
+def _collect(run: Run) -> None:
+    """Load what has ended."""
+    for batch in run.ledger.batches(run.tables, [State.ENDED]) if run.ended else []:
+        if batch.batch_key in run.ended:
+            with _alone(run, batch):
+                collect(run, batch, run.ended[batch.batch_key])
+
+
+@contextmanager
+def _alone(run: Run, batch: Batch) -> Iterator[None]:
+    """Keep what is wrong with one batch from the others; what is wrong with all is raised."""
+    try:
+        yield
+    except (InDoubt, RateLimited) as error:
+        run.hesitate(error)
+        run.say(f"batch {batch.batch_key}: {error.message}")
+    except (KeyRefused, QuotaExhausted, LeaseLost, WarehouseLocked):
+        raise
+    except (ProviderError, WarehouseError) as error:
+        run.stuck[batch.batch_key] = error.message
+
+
+def _send(run: Run, outboxes: Sequence[Outbox]) -> None:
+    for outbox in outboxes:
+        try:
+            _send_task(run, outbox)
         except (InDoubt, RateLimited) as error:
             run.hesitate(error)
-            run.say(f"batch {batch.batch_key}: {error.message}")
-        except (KeyRefused, QuotaExhausted, LeaseLost, WarehouseLocked):
-            raise
-        except (ProviderError, WarehouseError) as error:
-            # of this batch alone: the others go on
-            run.stuck[batch.batch_key] = error.message
+            run.say(error.message)
 
 
-def _send(run: Run, outbox: Outbox) -> None:
-    if outbox.task.table in run.stopped:
+def _send_task(run: Run, outbox: Outbox) -> None:
+    task = outbox.task
+    if task.table in run.stopped or task.table in run.over_budget:
         return
+    _send_pending(run, outbox)
+    if not outbox.gold_only or run.settings.pilot or not outbox.has_sent_all(run):
+        return
+    if count_gold_in_flight(run.project, task):
+        return
+    if failures := gate_failures(run.project, task):
+        run.stop(task, f"its quality gate does not hold, so only gold texts were sent: {'; '.join(failures)}")
+        return
+    outbox.open_gate()
+    _send_pending(run, outbox)
+
+
+def _send_pending(run: Run, outbox: Outbox) -> None:
     make_room(run, outbox)
     fill(run, outbox)
     if outbox.shards is not None and not outbox.is_checked:
@@ -286,6 +326,7 @@ def _summary(run: Run) -> Summary:
         rejected=run.rejected,
         retried=run.retried,
         in_flight=[batch.batch_key for batch in run.ledger.batches(run.tables)],
+        over_budget=list(run.over_budget.values()),
         problems=[
             *(f"task with table `{table}` stopped: {why}" for table, why in run.stopped.items()),
             *(f"batch {key} is left as it is: {why}" for key, why in run.stuck.items()),

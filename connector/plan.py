@@ -1,17 +1,28 @@
-"""The plan: what a run would send for each task, from counts alone."""
+"""The plan: how a task stands, what a run would send for it, and what that costs."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
-from connector.request import make_template
-from connector.shard import MAX_BYTES, MAX_REQUESTS
+from connector.estimate import Estimate, Tally
+from connector.price import Price
+from connector.request import make_template, sendable
+from connector.shard import MAX_BYTES, MAX_REQUESTS, Pending, group, make_request
 from connector.task import Task
+
+# Above so many texts a sample is counted, of this size; its error is that of a mean, at 95 %.
+SAMPLE_ABOVE = 1_000_000
+SAMPLE_TEXTS = 200_000
+_NORMAL_95 = 1.96
+_KEY_DIGITS = 8
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be sent for one task; `shards` is at least this many files, `bytes` about this many."""
+class Standing:
+    """How a task stands, in distinct texts; `comments` and `texts` count what the pending model selects from."""
 
     task: str
     table: str
@@ -23,53 +34,149 @@ class Plan:
     rejected: int
     in_flight: int
     pending: dict[str, int]
-    requests: int
-    shards: int
-    bytes: int
     changed_wording: int
 
     @property
     def may_spend(self) -> bool:
         """Tell whether a run could send anything: what is pending, or is in flight and may come back unanswered."""
-        return self.requests > 0 or self.in_flight > 0
+        return self.has_work or self.in_flight > 0
 
     @property
     def has_work(self) -> bool:
         """Tell whether a run would send anything."""
-        return self.requests > 0
+        return sum(self.pending.values()) > 0
 
 
-def make_plan(
+@dataclass(frozen=True)
+class Cost:
+    """What sending takes: tokens and US dollars, expected and at most; `shards` is at least so many files.
+
+    `input_tokens_error` is the 95 % error of a sample, 0 where each text was counted; `is_exact` tells that the count
+    is the model's own. Dollars are None where no price is known. `synchronous_usd` is the price of the same requests
+    one by one. What was saved is against asking for each comment in a request of its own, one by one: in this order, by
+    asking once for equal comments, by packing, by batches.
+    """
+
+    texts: int
+    requests: int
+    shards: int
+    bytes: int
+    input_tokens: int
+    input_tokens_error: int
+    is_exact: bool
+    output_tokens: int
+    most_output_tokens: int
+    price: str | None
+    expected_usd: Decimal | None
+    bound_usd: Decimal | None
+    synchronous_usd: Decimal | None
+    saved_by_deduplication_usd: Decimal | None
+    saved_by_packing_usd: Decimal | None
+    saved_by_batch_usd: Decimal | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do for one task: how it stands, what sending costs, and what raising the version would.
+
+    `raise_texts` would be labelled again by a raised version, for about `raise_usd`. `gate_failures` are what the
+    labels so far do not reach of `gates`. The budgets are the task's.
+    """
+
+    standing: Standing
+    cost: Cost
+    raise_texts: int
+    raise_usd: Decimal | None
+    gates: list[str]
+    gate_failures: list[str]
+    budget_usd: Decimal | None
+    budget_usd_per_month: Decimal | None
+    is_free: bool
+
+    @property
+    def has_budget(self) -> bool:
+        """Tell whether the task has a wall of its own."""
+        return self.budget_usd is not None or self.budget_usd_per_month is not None
+
+
+NOTHING = Cost(0, 0, 0, 0, 0, 0, True, 0, 0, None, *[Decimal(0)] * 3, *[None] * 3)
+"""The cost of sending nothing."""
+
+
+def sample_key(texts: int) -> str | None:
+    """Return the key below which a sample of so many texts lies, None where all are to be counted.
+
+    Keys are hashes, so those below a value are a sample that no author can aim at.
+    """
+    if texts <= SAMPLE_ABOVE:
+        return None
+    return format(SAMPLE_TEXTS * 16**_KEY_DIGITS // texts, f"0{_KEY_DIGITS}x")
+
+
+def measure(
     task: Task,
-    *,
-    pending: dict[str, int],
-    pending_bytes: int,
-    labelled: int,
-    rejected: int,
-    in_flight: int,
-    comments: int | None,
-    texts: int | None,
-    changed_wording: int,
-    limit: int | None = None,
-) -> Plan:
-    """Return the plan of a task; `limit` caps the texts that a run sends."""
-    waiting = sum(pending.values())
-    requests = waiting if limit is None else min(waiting, limit)
-    share = pending_bytes * requests // waiting if waiting else 0
-    size = share + requests * len(make_template(task).line("0" * 24, ""))
-    return Plan(
-        task=task.name,
-        table=task.table,
-        version=task.version,
-        model=task.model,
-        comments=comments,
-        texts=texts,
-        labelled=labelled,
-        rejected=rejected,
-        in_flight=in_flight,
-        pending=pending,
+    texts: Iterable[Pending],
+    estimate: Estimate,
+    batch: Price | None,
+    synchronous: Price | None,
+    of_texts: int,
+    of_comments: int | None,
+) -> Cost:
+    """Return what sending costs, from the texts to send or a sample of them; `of_texts` is how many there are in all.
+
+    `of_comments` is how many comments say them.
+    """
+    template = make_template(task)
+    tally, at_once, alone = Tally(batch), Tally(synchronous), Tally(synchronous)
+    packs = task.run.rows_per_request > 1
+    size_bytes, squares, seen = 0, 0.0, 0
+    for together in group(texts, lambda: task.run.rows_per_request):
+        request = make_request(together)
+        size = estimate.measure(template, request.content, request.rows, request.doublings)
+        tally.add(size)
+        at_once.add(size)
+        size_bytes += len(template.line("0" * 24, request.content, request.rows, request.doublings))
+        squares += size.tokens * size.tokens
+        seen += request.rows
+        if packs:
+            for text in together:
+                alone.add(estimate.measure(template, sendable(text.text), 1, text.truncations))
+    scale = Decimal(of_texts) / seen if seen else Decimal(0)
+    requests, tokens = _scaled(tally.requests, scale), _scaled(tally.tokens, scale)
+    error = 0 if seen == of_texts or not seen else _error(tally, squares, requests)
+    singly = (alone if packs else at_once).expected_usd
+    expected, one_by_one = _usd(tally.expected_usd, scale), _usd(at_once.expected_usd, scale)
+    each_alone = _usd(singly, scale)
+    repeated = None if of_comments is None or not of_texts else Decimal(max(0, of_comments - of_texts)) / of_texts
+    return Cost(
+        texts=of_texts,
         requests=requests,
-        shards=max(-(-requests // MAX_REQUESTS), -(-size // MAX_BYTES)),
-        bytes=size,
-        changed_wording=changed_wording,
+        shards=max(-(-requests // MAX_REQUESTS), -(-_scaled(size_bytes, scale) // MAX_BYTES)),
+        bytes=_scaled(size_bytes, scale),
+        input_tokens=tokens,
+        input_tokens_error=error,
+        is_exact=estimate.is_exact,
+        output_tokens=_scaled(tally.output_tokens, scale),
+        most_output_tokens=_scaled(tally.most_output_tokens, scale),
+        price=None if batch is None else batch.source,
+        expected_usd=expected,
+        bound_usd=_usd(tally.bound_usd, scale),
+        synchronous_usd=one_by_one,
+        saved_by_deduplication_usd=None if each_alone is None or repeated is None else each_alone * repeated,
+        saved_by_packing_usd=None if each_alone is None or one_by_one is None else each_alone - one_by_one,
+        saved_by_batch_usd=None if one_by_one is None or expected is None else one_by_one - expected,
     )
+
+
+def _error(tally: Tally, squares: float, requests: int) -> int:
+    mean = tally.tokens / tally.requests
+    variance = max(0.0, squares / tally.requests - mean * mean)
+    return math.ceil(_NORMAL_95 * math.sqrt(variance / tally.requests) * requests)
+
+
+def _scaled(number: int, scale: Decimal) -> int:
+    return math.ceil(number * scale)
+
+
+def _usd(amount: Decimal | None, scale: Decimal) -> Decimal | None:
+    return None if amount is None else amount * scale

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ _CONNECT_SECONDS = 10.0
 _FIRST_ANSWER_SECONDS = 15.0
 _CHUNK_BYTES = 1 << 20
 _LONGEST_MESSAGE = 300
+# a listing for many batches at once reads so many, however old they are
+_LONGEST_LOOK = 2_000
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,18 @@ class Provider:
                 if descending and at < min(since, newest):
                     return None
         return None
+
+    def list_batches(self, ids: Set[str], since: int) -> dict[str, RemoteBatch]:
+        """Return those of these batches that the list shows, back to `since` (provider's Unix seconds)."""
+        found: dict[str, RemoteBatch] = {}
+        with self._words("list batches"):
+            for number, listed in enumerate(self._client.batches.list(limit=100)):
+                batch = _remote_batch(listed)
+                if batch.id in ids:
+                    found[batch.id] = batch
+                if len(found) == len(ids) or number >= _LONGEST_LOOK or (listed.created_at or since) < since:
+                    break
+        return found
 
     def retrieve(self, batch_id: str) -> RemoteBatch:
         """Return the batch as it is now."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from connector.errors import ProviderError, RateLimited
 from connector.ledger import Identity
-from connector.provider import Provider
+from connector.provider import Provider, RemoteBatch
 from connector.task import Task
 from connector.warehouse.project import Project
 from connector.warehouse.tables import Ledger
@@ -19,12 +20,19 @@ DEFAULT_GRACE_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run behaves. `grace_seconds` is how long the provider is given to show what it may have done."""
+    """How a run behaves. `grace_seconds` is how long the provider is given to show what it may have done.
+
+    `budget_usd` is the wall of all tasks together; `is_free` says that the provider charges nothing,
+    `pilot` that only gold texts are sent.
+    """
 
     poll_seconds: float = DEFAULT_POLL_SECONDS
     grace_seconds: float = DEFAULT_GRACE_SECONDS
     once: bool = False
     limit: int | None = None
+    budget_usd: Decimal | None = None
+    is_free: bool = False
+    pilot: bool = False
     confirmed: frozenset[str] = frozenset()
 
 
@@ -47,10 +55,11 @@ def _silent(_: object) -> None:
 class Run:
     """One run's ledger, provider and settings, with what it has done so far.
 
-    `tables` are the tables of labels whose leases it holds.
-    `sent` are the batches it claimed texts for, `freed` those whose texts it saw become free (loaded, refused,
-    released): what has no outcome is sent again. `stopped` has the reason for each task that must not send any more,
-    `stuck` the batches that nothing can be said of, with why. `doubt` and `wait_seconds` are of the round.
+    `tables` are the tables of labels whose leases it holds. `sent` are the batches it claimed texts for, `freed`
+    those whose texts it saw become free (loaded, refused, released): what has no outcome is sent again. `stopped`
+    has the reason for each table whose task must not send any more, `over_budget` which wall it has met, `seen`
+    what one listing showed of the batches, `ended` those to collect, in this round, `stuck` the batches that
+    nothing can be said of, with why. `doubt` and `wait_seconds` are of the round.
     """
 
     project: Project
@@ -66,7 +75,10 @@ class Run:
     freed: set[str] = field(default_factory=set)
     submitted: list[str] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
+    over_budget: dict[str, str] = field(default_factory=dict)
     stuck: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, RemoteBatch] = field(default_factory=dict)
+    ended: dict[str, RemoteBatch] = field(default_factory=dict)
     progress: dict[str, Progress] = field(default_factory=dict)
     labelled: int = 0
     rejected: int = 0

@@ -1,4 +1,8 @@
-"""Sending: from pending texts to a batch at the provider, every step written down before it is taken."""
+"""Sending: from pending texts to a batch at the provider, every step written down before it is taken.
+
+Before each shard the walls are looked at: the budget by what the ledger has charged, the provider's queue by what of
+ours waits in it, the batches that can be created in an hour.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +10,90 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from connector.errors import InDoubt, ProviderError, RateLimited
-from connector.ledger import TOKEN_LIMIT, State, exceeds_queue
+from connector.budget import has_budget, nearest_wall
+from connector.errors import InDoubt, ProviderError, RateLimited, UsageError
+from connector.estimate import make_estimate
+from connector.ledger import TOKEN_LIMIT, State, read_queue_limit
+from connector.price import FREE, Price, batch_price
 from connector.request import make_template
-from connector.run import Run
-from connector.shard import MAX_REQUESTS, Shard, TooLarge, write_shards
+from connector.run import Run, Settings
+from connector.shard import MAX_REQUESTS, NoRoom, Room, Shard, TooLarge, group, write_shards
 from connector.task import Task
 from connector.warehouse.lease import DURATION_SECONDS
+from connector.warehouse.money import read_charges, read_history, read_queue
 from connector.warehouse.texts import read_spool, spool_texts
 
 # shorter than the rest of a lease that was renewed just before
 CREATE_SECONDS = DURATION_SECONDS / 5
+# Batch API, batches created in an hour (platform documentation, read November 2026); a few are left to others
+BATCHES_AN_HOUR = 2_000
+_BATCHES_KEPT_FREE = 50
+# So many shards fill a queue: as one ends, a sixteenth is empty for as long as it takes to see it.
+_SHARDS_IN_QUEUE = 16
 # a queue that others fill is asked again after 1, 2, 4, ... rounds, and after so many refusals with less
 _LONGEST_PAUSE_ROUNDS = 32
 _PATIENT_REFUSALS = 6
+# What batches cost less than their bound is sent for again so many times; each time may be a day.
+_REFILLS = 5
 
 
 @dataclass
 class Outbox:
-    """What is left to send for a task: all pending texts first, then those to be tried again."""
+    """What is left to send for a task: all pending texts first, then those to be tried again.
+
+    With `gold_only` only gold texts are sent: all that a pilot sends, and what a quality gate wants to see answered
+    before the rest. `price` is that of the whole run. `refills` counts how often it has waited for the budget's room,
+    `refusals` how often the queue was full; `waits_for` are the batches one of which has to end first.
+    """
 
     task: Task
+    price: Price | None
+    rows_per_request: int
+    gold_only: bool = False
+    sent_texts: int = 0
     began: bool = False
-    shards: Iterator[Shard | TooLarge] | None = None
+    shards: Iterator[Shard | TooLarge | NoRoom] | None = None
     max_requests: int = field(default_factory=lambda: MAX_REQUESTS)
     sent_from: set[str] = field(default_factory=set)
     waiting: int = 0
     is_checked: bool = False
+    output_tokens: int | None = None
+    queue_limit: int | None = None
+    wall: str = ""
+    refills: int = 0
+    needs_budget: bool = False
     refusals: int = 0
     pause_rounds: int = 0
     last_refused: str | None = None
+    waits_for: set[str] = field(default_factory=set)
+
+    def has_sent_all(self, run: Run) -> bool:
+        """Tell whether nothing is left to send now."""
+        return self.began and self.shards is None and run.resendable() <= self.sent_from
+
+    def open_gate(self) -> None:
+        """Go on from the gold texts to all that are pending."""
+        self.gold_only = self.began = False
 
     def is_done(self, run: Run) -> bool:
         """Tell whether nothing is left to send, nor can become free again by what has happened so far."""
-        nothing_left = self.began and self.shards is None and run.resendable() <= self.sent_from
-        return nothing_left or self.task.table in run.stopped
+        if self.task.table in run.stopped or self.task.table in run.over_budget:
+            return True
+        return self.has_sent_all(run) and (run.settings.pilot or not self.gold_only)
+
+
+def open_outbox(task: Task, settings: Settings, has_gate: bool = False) -> Outbox:
+    """Return a task's outbox; with a gate, gold texts go first.
+
+    Raises `UsageError` where there is a budget and nobody knows the price.
+    """
+    price = FREE if settings.is_free else batch_price(task)
+    if price is None and has_budget(task, settings.budget_usd):
+        raise UsageError(
+            f"task `{task.name}` has a budget, but the price of `{task.model}` is not known",
+            "say what its batches cost in the task's `price` (`input_usd_per_mtok`, `output_usd_per_mtok`)",
+        )
+    return Outbox(task, price, task.run.rows_per_request, gold_only=has_gate or settings.pilot)
 
 
 def fill(run: Run, outbox: Outbox) -> None:
@@ -49,38 +102,95 @@ def fill(run: Run, outbox: Outbox) -> None:
     if outbox.shards is not None or (outbox.began and free <= outbox.sent_from):
         return
     path = run.folder / f"{outbox.task.table}.arrow"
-    limit, of_batches = (None, sorted(free)) if outbox.began else (run.settings.limit, None)
-    spooled = spool_texts(run.project, outbox.task, path, limit, of_batches)
+    limit, of_batches = run.settings.limit, None
+    if outbox.began:
+        limit, of_batches = None, sorted(free)
+    elif limit is not None:
+        limit = max(0, limit - outbox.sent_texts)
+    spooled = spool_texts(run.project, outbox.task, path, limit, of_batches, outbox.gold_only)
     outbox.began, outbox.waiting = True, spooled
+    outbox.sent_texts += spooled
     outbox.sent_from = free
     if spooled:
-        template = make_template(outbox.task)
-        outbox.shards = write_shards(read_spool(path), template, run.folder, lambda: outbox.max_requests)
+        history = read_history(run.project, outbox.task)
+        outbox.output_tokens = None if history is None else history.output_tokens
+        requests = group(read_spool(path), lambda: outbox.rows_per_request)
+        outbox.shards = write_shards(requests, make_template(outbox.task), run.folder, lambda: _room(run, outbox))
 
 
 def send(run: Run, outbox: Outbox) -> None:
-    """Send shard after shard until nothing is left, or the provider wants us to wait or stop."""
-    while outbox.shards is not None and not outbox.pause_rounds:
+    """Send shard after shard until nothing is left, or provider or budget want us to wait or stop."""
+    while outbox.shards is not None and not outbox.pause_rounds and not _has_to_wait(run, outbox):
         shard = next(outbox.shards, None)
         if shard is None:
             outbox.shards = None
+        elif isinstance(shard, NoRoom):
+            _meet_wall(run, outbox, shard)
+            return
         elif isinstance(shard, TooLarge):
             said = f"its request alone has {shard.bytes} bytes"
             run.ledger.reject(outbox.task, shard, "too_large", said)
             run.rejected += 1
-        elif not send_shard(run, outbox.task, shard):
+        elif not send_shard(run, outbox, shard):
             return
 
 
-def send_shard(run: Run, task: Task, shard: Shard) -> bool:
+def _has_to_wait(run: Run, outbox: Outbox) -> bool:
+    """Tell whether the next shard has to wait: for the budget's room, the queue's, or the hour's."""
+    if outbox.needs_budget:
+        if run.ledger.batches([outbox.task.table]):
+            return True
+        outbox.needs_budget = False
+    queue = read_queue(run.project, outbox.task.model, run.identity)
+    outbox.queue_limit = outbox.task.run.enqueued_tokens or queue.limit
+    if queue.created >= BATCHES_AN_HOUR - _BATCHES_KEPT_FREE:
+        run.say(f"{queue.created} batches were created within an hour, about as many as can be; waiting")
+        return True
+    return bool(outbox.queue_limit and queue.tokens and outbox.queue_limit - queue.tokens < _share(outbox.queue_limit))
+
+
+def _share(queue_limit: int) -> int:
+    return max(1, queue_limit // _SHARDS_IN_QUEUE)
+
+
+def _room(run: Run, outbox: Outbox) -> Room:
+    """Return how large the next shard may be."""
+    task, limit_usd = outbox.task, run.settings.budget_usd
+    left_usd = None
+    if has_budget(task, limit_usd):
+        wall = nearest_wall(task, read_charges(run.project, run.tables, run.ledger.run_key), limit_usd)
+        left_usd, outbox.wall = wall.left_usd, wall.name
+    counted = left_usd is not None or outbox.queue_limit is not None
+    return Room(
+        estimate=make_estimate(task, outbox.output_tokens, counted),
+        price=outbox.price,
+        requests=outbox.max_requests,
+        tokens=None if outbox.queue_limit is None else _share(outbox.queue_limit),
+        usd=left_usd,
+    )
+
+
+def _meet_wall(run: Run, outbox: Outbox, met: NoRoom) -> None:
+    """Wait for batches that may cost less than their bound, or stop: what is left stays pending."""
+    table = outbox.task.table
+    if outbox.refills < _REFILLS and not run.settings.once and run.ledger.batches([table]):
+        outbox.refills += 1
+        outbox.needs_budget = True
+        run.say(f"task `{outbox.task.name}` waits: more would pass {outbox.wall} before it is known what is sent cost")
+        return
+    run.over_budget[table] = (
+        f"task `{outbox.task.name}`: {outbox.wall} is reached; the next request costs up to {met.bound_usd:.6f} dollars"
+    )
+
+
+def send_shard(run: Run, outbox: Outbox, shard: Shard) -> bool:
     """Claim, upload, create; tell whether to go on with the next shard.
 
     A crash at any point leaves what `recovery` needs. What certainly was not created is released at once.
     """
-    ledger, key = run.ledger, shard.batch_key
-    ledger.claim(shard, task, run.identity)
+    ledger, key, task = run.ledger, shard.batch_key, outbox.task
+    ledger.claim(shard, task, run.identity, outbox.price)
     run.sent.add(key)
-    ledger.record(key, State.UPLOADING, task)
     try:
         file = run.provider.upload(shard.path, f"dbt-labels-{key}.jsonl")
     except ProviderError as error:
@@ -89,8 +199,9 @@ def send_shard(run: Run, task: Task, shard: Shard) -> bool:
         return _wait_or_raise(run, error)
     finally:
         shard.path.unlink(missing_ok=True)
-    ledger.record(key, State.UPLOADED, task, input_file_id=file.id, file_created_at=file.created_at)
-    ledger.record(key, State.CREATING, task)
+    ledger.record(
+        key, State.UPLOADED, task, then=State.CREATING, input_file_id=file.id, file_created_at=file.created_at
+    )
     try:
         batch = run.provider.create(file.id, key, CREATE_SECONDS)
     except InDoubt as error:
@@ -118,7 +229,7 @@ def _wait_or_raise(run: Run, error: ProviderError) -> bool:
 
 
 def make_room(run: Run, outbox: Outbox) -> None:
-    """After a refusal for the queue's limit: wait for our own batches to end; without any in it, wait or send less.
+    """After a refusal for the queue's limit: wait for one of our own batches to end; without any, wait or send less.
 
     How much less and how long is told by the ledger's newest batch, so that a run from cron goes on where the last was.
     """
@@ -127,15 +238,25 @@ def make_room(run: Run, outbox: Outbox) -> None:
         outbox.refusals = outbox.pause_rounds = 0
         return
     live = run.ledger.batches(run.tables, [State.SUBMITTED])
-    if any(batch.task.model == outbox.task.model for batch in live):
-        outbox.pause_rounds = 1
-        return
+    in_queue = {batch.batch_key for batch in live if batch.task.model == outbox.task.model}
     if newest.batch_key == outbox.last_refused:
-        outbox.pause_rounds = max(0, outbox.pause_rounds - 1)
+        if outbox.waits_for and outbox.waits_for <= in_queue:
+            return
+        waited = bool(outbox.waits_for)
+        outbox.waits_for = set()
+        outbox.pause_rounds = 0 if waited else max(0, outbox.pause_rounds - 1)
         return
     outbox.last_refused, outbox.refusals = newest.batch_key, outbox.refusals + 1
-    exceeds = exceeds_queue(newest.input_bytes, newest.message)
-    if exceeds is not False or outbox.refusals > _PATIENT_REFUSALS:
-        outbox.max_requests = newest.claims // 2 or (MAX_REQUESTS if exceeds else 1)
-    if not exceeds and not run.settings.once:
+    limit = read_queue_limit(newest.message)
+    exceeds = None if limit is None else newest.tokens > limit
+    if exceeds and newest.requests == 1:
+        outbox.rows_per_request = 1
+    if exceeds is None or outbox.refusals > _PATIENT_REFUSALS:
+        outbox.max_requests = max(1, newest.requests // 2)
+    if exceeds:
+        return
+    outbox.waits_for = in_queue
+    if in_queue:
+        outbox.pause_rounds = 1
+    elif not run.settings.once:
         outbox.pause_rounds = min(2**outbox.refusals, _LONGEST_PAUSE_ROUNDS)

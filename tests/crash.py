@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,12 @@ def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     boundaries = Boundaries(command.get("kill_at"))
     boundaries.install()
     sending.MAX_REQUESTS = command.get("max_requests", sending.MAX_REQUESTS)
-    settings = Settings(poll_seconds=command.get("poll_seconds", 0.02), grace_seconds=command.get("grace_seconds", 0.0))
+    budget = command.get("budget_usd")
+    settings = Settings(
+        poll_seconds=command.get("poll_seconds", 0.02),
+        grace_seconds=command.get("grace_seconds", 0.0),
+        budget_usd=None if budget is None else Decimal(budget),
+    )
     lines: list[str] = []
     voice = Voice(lines.append, lambda batches: None, lambda plans: None)
     try:
@@ -97,7 +103,8 @@ def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     except Exception:  # noqa: BLE001 - the parent shows it
         return {"code": 70, "boundaries": boundaries.names, "error": traceback.format_exc(), "said": lines}
     problems = "\n".join(summary.problems)
-    return {"code": 1 if problems else 0, "boundaries": boundaries.names, "error": problems, "said": lines}
+    code = 1 if problems else 4 if summary.over_budget else 0
+    return {"code": code, "boundaries": boundaries.names, "error": problems, "said": lines}
 
 
 if __name__ == "__main__":

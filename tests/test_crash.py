@@ -10,11 +10,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.books import check_money, highest_charges
 from tests.lab import ROOT, Lab, Server
 
 TEXTS = ["Loved it", "Hated it", "The music was fine", "Long. So long.", "👍", "first"]
@@ -105,6 +107,7 @@ def test_a_run_killed_before_or_after_any_call_or_commit_is_finished_by_the_next
         assert again["code"] == 0, f"{where}: {again}"
         assert forge.lab.labels() == labels, where
         assert forge.executed(key) == executed, where
+        check_money(forge.lab)
         assert not set(forge.lab.states()) - {"loaded", "released"}, where
 
 
@@ -179,6 +182,7 @@ def _check_books(forge: Forge, key: str, context: str) -> None:
         == dict(forge.lab.sql("select text_key, 1 from stg_comments where trim(comment_text) <> ''")).keys()
     ), context
     assert {count for _, count in finals} == {1}, context
+    check_money(forge.lab)
     assert not set(forge.lab.states()) - {"loaded", "released", "refused"}, context
 
 
@@ -215,3 +219,25 @@ def test_two_faults_and_two_kills_at_random_cost_no_text_and_no_second_payment(
     said = _run_until_done(forge, key, kills)
     _check_books(forge, key, f"{context}: {said}")
     assert forge.lab.labels() == labels, context
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_no_run_passes_its_budget_whatever_fails_and_dies(forge: Forge, undisturbed: Undisturbed, seed: int) -> None:
+    chosen = random.Random(1000 + seed)
+    [name] = chosen.sample([*FREE_FAULTS, *PAID_FAULTS], 1)
+    key = forge.fresh(**(FREE_FAULTS.get(name) or PAID_FAULTS[name]))
+    # three to six requests at their bound, of the six texts
+    budget = Decimal("0.00013") * chosen.randrange(3, 7)
+    kills = [chosen.randrange(60), chosen.randrange(60)]
+    context = f"seed {seed}: {name}, killed at {kills}, budget {budget}"
+    for kill_at in [*kills, *[None] * 12]:
+        answer = forge.run(key, kill_at, grace_seconds=GRACE_SECONDS, budget_usd=str(budget), max_requests=2)
+        assert answer["code"] in (-9, 0, 1, 4), (context, answer)
+        if answer["code"] == 0:
+            break
+    else:
+        raise AssertionError((context, answer))
+    highest = highest_charges(forge.lab)
+    assert max(highest.values()) <= budget, context
+    _check_books(forge, key, context)
+    assert forge.lab.labels() == undisturbed[0], context

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
@@ -74,12 +74,18 @@ class Handle:
     def append(self, relation: str, rows: pa.Table) -> None:
         """Append rows by column name."""
         columns = ", ".join(f'"{name}"' for name in rows.column_names)
-        self._connection.register("dbt_labels_rows", rows)
-        try:
+        with self.lent("dbt_labels_rows", rows):
             self._connection.execute(f"insert into {relation} ({columns}) select {columns} from dbt_labels_rows")
+
+    @contextmanager
+    def lent(self, name: str, rows: pa.Table) -> Iterator[None]:
+        """Let statements select from rows of ours under a name."""
+        self._connection.register(name, rows)
+        try:
+            yield
         finally:
             with suppress(duckdb.Error):  # after an error in a transaction nothing else is answered
-                self._connection.unregister("dbt_labels_rows")
+                self._connection.unregister(name)
 
     def insert(self, relation: str, row: Mapping[str, Any]) -> None:
         """Append one row."""

@@ -28,7 +28,7 @@ from connector.warehouse.declaration import PACKAGE, Declaration, read_tasks
 _HANDLES = {"duckdb": "connector.warehouse.duckdb"}
 _LOCK_PATIENCE_SECONDS = 30.0
 # macros that only write SQL: dbt takes milliseconds for each call, and a run makes hundreds
-_CONSTANT = frozenset({"labels_relation", "utc_now", "batches", "text_history"})
+_CONSTANT = frozenset({"labels_relation", "utc_now", "batches", "batch_charge", "rejections", "text_history"})
 
 
 @dataclass(frozen=True)

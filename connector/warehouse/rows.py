@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +12,20 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from connector.ledger import Batch, Identity, State
+from connector.price import read_price
 from connector.request import prompt_hash
 from connector.result import Outcome
 from connector.shard import Shard
 from connector.task import Boolean, Integer, Task
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A text that will not be labelled, since this attempt and for this reason."""
+
+    text_key: str
+    attempt: int
+    reason: str
 
 
 def claim_rows(shard: Shard, task: Task, project: str) -> pa.Table:
@@ -27,6 +38,7 @@ def claim_rows(shard: Shard, task: Task, project: str) -> pa.Table:
             "label_table": [task.table] * size,
             "version": pa.array([task.version] * size, pa.int64()),
             "custom_id": [claim.custom_id for claim in shard.claims],
+            "item_id": pa.array([claim.item_id for claim in shard.claims], pa.string()),
             "text_key": [claim.text_key for claim in shard.claims],
             "attempt": pa.array([claim.attempt for claim in shard.claims], pa.int64()),
         }
@@ -47,6 +59,9 @@ def label_rows(batch: Batch, outcomes: Sequence[Outcome], now: datetime) -> pa.T
     for field in batch.task.fields:
         kind = pa.bool_() if isinstance(field, Boolean) else pa.int64() if isinstance(field, Integer) else pa.string()
         columns[field.name] = pa.array([(o.values or {}).get(field.name) for o in outcomes], kind)
+    for name in [*batch.task.confidences, *(["confidence"] if batch.task.confidences else [])]:
+        columns[name] = pa.array([(o.values or {}).get(name) for o in outcomes], pa.float64())
+    usages = [o.usage for o in outcomes]
     return pa.table(
         {
             **columns,
@@ -55,10 +70,28 @@ def label_rows(batch: Batch, outcomes: Sequence[Outcome], now: datetime) -> pa.T
             "raw": texts(o.raw for o in outcomes),
             "model": texts(o.model for o in outcomes),
             "prompt_hash": texts([batch.prompt_hash] * size),
-            "input_tokens": numbers(o.input_tokens for o in outcomes),
-            "output_tokens": numbers(o.output_tokens for o in outcomes),
+            "input_tokens": numbers(used and used.input_tokens for used in usages),
+            "cached_tokens": numbers(used and used.cached_tokens for used in usages),
+            "output_tokens": numbers(used and used.output_tokens for used in usages),
+            "reasoning_tokens": numbers(used and used.reasoning_tokens for used in usages),
+            "cost_usd": pa.array([o.cost_usd for o in outcomes], pa.decimal128(38, 12)),
             "attempt": numbers(o.claim.attempt for o in outcomes),
             "batch_key": texts([batch.batch_key] * size),
+            "labelled_at": pa.array([now] * size, pa.timestamp("us")),
+        }
+    )
+
+
+def reopened_rows(rejections: Sequence[Rejection], task: Task, now: datetime) -> pa.Table:
+    """Return what puts rejections back: a reopening carries the attempt of the rejection that it lifts."""
+    size = len(rejections)
+    return pa.table(
+        {
+            "text_key": [rejection.text_key for rejection in rejections],
+            "version": pa.array([task.version] * size, pa.int64()),
+            "outcome": ["reopened"] * size,
+            "reason": [rejection.reason for rejection in rejections],
+            "attempt": pa.array([rejection.attempt for rejection in rejections], pa.int64()),
             "labelled_at": pa.array([now] * size, pa.timestamp("us")),
         }
     )
@@ -76,13 +109,17 @@ def read_batch(row: dict[str, Any]) -> Batch:
         prompt_hash=prompt_hash(task),
         provider=Identity(row["provider"], row["organisation"], row["provider_project"]),
         run_key=row["run_key"],
+        price=read_price(row["price"]),
         claims=int(row["claims"]),
         input_bytes=int(row["input_bytes"] or 0),
+        bound_usd=row["bound_usd"],
+        enqueued_tokens=int(row["enqueued_tokens"] or 0),
         completed=int(row["completed"] or 0),
         failed=int(row["failed"] or 0),
         planned_at=row["planned_at"],
         creating_at=row["creating_at"],
         fencing_at=row["fencing_at"],
+        submitted_at=row["submitted_at"],
         ended_at=row["ended_at"],
         **{name: row[name] for name in own.split()},
     )

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from pydantic import ValidationError
 
 from connector.errors import WarehouseError, WarehouseLocked
 from connector.ledger import UNRESOLVED, Batch, Claim, Identity, State
+from connector.price import Price
 from connector.request import prompt_hash
 from connector.result import Outcome
 from connector.shard import Shard, TooLarge
 from connector.task import Boolean, Integer, Task
 from connector.warehouse import lease
 from connector.warehouse.project import Project, Session
-from connector.warehouse.rows import claim_rows, label_rows, read_batch
+from connector.warehouse.rows import Rejection, claim_rows, label_rows, read_batch, reopened_rows
 
 _FACTS = [
     "run_key",
     "provider",
     "organisation",
     "provider_project",
+    "model",
+    "price",
     "claims",
+    "requests",
     "input_bytes",
+    "enqueued_tokens",
+    "bound_usd",
+    "expected_usd",
     "task_snapshot",
     "input_file_id",
     "file_created_at",
@@ -42,7 +50,11 @@ _FACTS = [
     "rejected",
     "retried",
     "input_tokens",
+    "cached_tokens",
     "output_tokens",
+    "reasoning_tokens",
+    "cost_usd",
+    "uncosted",
     "reason",
     "message",
 ]
@@ -53,8 +65,8 @@ class Refusal:
     """A batch that the provider failed as a whole."""
 
     batch_key: str
-    claims: int
-    input_bytes: int
+    requests: int
+    tokens: int
     message: str
 
 
@@ -132,8 +144,11 @@ class Ledger:
                 self.unreadable[row["batch_key"]] = "this release can not read the task it was sent with: upgrade"
         return batches
 
-    def claim(self, shard: Shard, task: Task, provider: Identity) -> None:
-        """Write the claims and the intent of a shard, in one transaction under the lease. Nothing has been sent."""
+    def claim(self, shard: Shard, task: Task, provider: Identity, price: Price | None) -> None:
+        """Write the claims and the intent of a shard, and that it is about to be uploaded.
+
+        One transaction under the lease. Nothing has been sent.
+        """
         with self.project.connect() as session, session.transaction():
             lease.renew(session, self._holder, task.table)
             claims = claim_rows(shard, task, self.project.name)
@@ -147,17 +162,38 @@ class Ledger:
                 provider=provider.base_url,
                 organisation=provider.organisation,
                 provider_project=provider.project,
+                model=task.model,
+                price=None if price is None else price.to_json(),
                 claims=len(shard.claims),
+                requests=shard.requests,
                 input_bytes=shard.bytes,
+                enqueued_tokens=shard.tokens,
+                bound_usd=shard.bound_usd,
+                expected_usd=shard.expected_usd,
                 task_snapshot=task.model_dump_json(),
             )
+            self._insert_event(session, shard.batch_key, State.UPLOADING, task)
 
-    def record(self, batch_key: str, event: State, task: Task, *, leased: bool = True, **facts: Any) -> None:
-        """Write what happened to a batch. With `leased`, only while this run holds the lease: raises `LeaseLost`."""
+    def record(
+        self,
+        batch_key: str,
+        event: State,
+        task: Task,
+        *,
+        then: State | None = None,
+        leased: bool = True,
+        **facts: Any,
+    ) -> None:
+        """Write what happened to a batch, and in the same transaction what is done next, where it is said.
+
+        With `leased`, only while this run holds the lease: raises `LeaseLost`.
+        """
         with self.project.connect() as session, session.transaction():
             if leased:
                 lease.renew(session, self._holder, task.table)
             self._insert_event(session, batch_key, event, task, **facts)
+            if then is not None:
+                self._insert_event(session, batch_key, then, task)
 
     def claims_of(self, batch: Batch) -> list[Claim]:
         """Return a batch's claims, with the history of each text."""
@@ -166,7 +202,7 @@ class Ledger:
                 "text_history", labels=session.relation(batch.task.table), version=batch.task.version
             )
             rows = session.handle.rows(
-                "select claimed.custom_id, claimed.text_key, claimed.attempt,"
+                "select claimed.custom_id, claimed.text_key, claimed.attempt, claimed.item_id,"
                 " coalesce(history.failures, 0) as failures, coalesce(history.truncations, 0) as truncations,"
                 " coalesce(history.unavailable_in_row, 0) as unavailable_in_row"
                 f" from {session.relation('label_claims')} as claimed"
@@ -176,7 +212,7 @@ class Ledger:
             )
         return [Claim(**row) for row in rows]
 
-    def load(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+    def load(self, batch: Batch, outcomes: Sequence[Outcome], uncosted: int) -> None:
         """Write every outcome of a batch and that it is loaded, in one transaction; a second time changes nothing."""
         with self.project.connect() as session, session.transaction():
             lease.renew(session, self._holder, batch.task.table)
@@ -188,6 +224,7 @@ class Ledger:
             rows = label_rows(batch, outcomes, lease.clock(session))
             session.handle.append(session.relation(batch.task.table), rows)
             became = [outcome.outcome for outcome in outcomes]
+            used = [outcome.usage for outcome in outcomes if outcome.usage is not None]
             self._insert_event(
                 session,
                 batch.batch_key,
@@ -196,8 +233,12 @@ class Ledger:
                 labelled=became.count("labelled"),
                 rejected=became.count("rejected"),
                 retried=became.count("failed"),
-                input_tokens=sum(outcome.input_tokens or 0 for outcome in outcomes),
-                output_tokens=sum(outcome.output_tokens or 0 for outcome in outcomes),
+                input_tokens=sum(usage.input_tokens for usage in used),
+                cached_tokens=sum(usage.cached_tokens for usage in used),
+                output_tokens=sum(usage.output_tokens for usage in used),
+                reasoning_tokens=sum(usage.reasoning_tokens for usage in used),
+                cost_usd=sum((o.cost_usd for o in outcomes if o.cost_usd is not None), Decimal(0)),
+                uncosted=uncosted,
             )
 
     def reject(self, task: Task, text: TooLarge | Claim, reason: str, raw: str, batch_key: str | None = None) -> None:
@@ -217,11 +258,29 @@ class Ledger:
             }
             session.handle.insert(session.relation(task.table), row)
 
+    def rejections(self, task: Task) -> list[Rejection]:
+        """Return the texts of the task's version that are rejected now."""
+        with self.project.connect() as session:
+            return _rejections(session, task)
+
+    def lost(self, tables: Sequence[str]) -> list[Batch]:
+        """Return the batches whose output is gone, and whose texts wait for a person to decide."""
+        return self.batches(tables, [State.LOST])
+
+    def reopen(self, task: Task, reasons: Collection[str]) -> int:
+        """Open the task's rejections for these reasons again, so that their texts are pending; return how many."""
+        with self.project.connect() as session, session.transaction():
+            lease.renew(session, self._holder, task.table)
+            again = [rejection for rejection in _rejections(session, task) if rejection.reason in reasons]
+            if again:
+                session.handle.append(session.relation(task.table), reopened_rows(again, task, lease.clock(session)))
+        return len(again)
+
     def newest_refusal(self, task: Task, reason: str) -> Refusal | None:
         """Return the newest batch of the task's table if it was refused for this reason, else None."""
         with self.project.connect() as session:
             newest = session.handle.rows(
-                "select batch_key, state, reason, claims, input_bytes, message from"
+                "select batch_key, state, reason, requests, enqueued_tokens, message from"
                 f" ({session.macro('batches', events=session.relation('label_events'))}) as batches"
                 " where label_table = ? order by planned_at desc, batch_key desc limit 1",
                 [task.table],
@@ -229,7 +288,8 @@ class Ledger:
         if not newest or (newest[0]["state"], newest[0]["reason"]) != (State.REFUSED.value, reason):
             return None
         found = newest[0]
-        return Refusal(found["batch_key"], int(found["claims"]), int(found["input_bytes"] or 0), found["message"] or "")
+        requests, tokens = int(found["requests"]), int(found["enqueued_tokens"])
+        return Refusal(found["batch_key"], requests, tokens, found["message"] or "")
 
     def labels_of_others(self, task: Task, provider: Identity) -> dict[str, int]:
         """Return, per other provider, how many labels of the task's version it made."""
@@ -274,6 +334,15 @@ class Ledger:
             "event_at": lease.clock(session),
         }
         session.handle.insert(session.relation("label_events"), row)
+
+
+def _rejections(session: Session, task: Task) -> list[Rejection]:
+    rows = session.handle.rows(
+        "select text_key, attempt, reason from"
+        f" ({session.macro('rejections', labels=session.relation(task.table))}) as rejections where version = ?",
+        [task.version],
+    )
+    return [Rejection(row["text_key"], int(row["attempt"]), row["reason"] or "unknown") for row in rows]
 
 
 def check_tables(session: Session, tasks: Iterable[Task]) -> None:

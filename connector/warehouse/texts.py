@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from connector.request import prompt_hash
 from connector.shard import Pending
 from connector.task import AnyOf, Boolean, OneOf, Task
 from connector.warehouse.project import Project, Session
+from connector.warehouse.quality import gold_texts
 from connector.warehouse.tables import check_tables
 
 
@@ -24,7 +26,6 @@ class Counts:
     """How a task stands, in distinct texts; `comments` and `texts` count what the pending model selects from."""
 
     pending: dict[str, int]
-    pending_bytes: int
     labelled: int
     rejected: int
     in_flight: int
@@ -33,15 +34,21 @@ class Counts:
 
 
 def spool_texts(
-    project: Project, task: Task, path: Path, limit: int | None = None, of_batches: Sequence[str] | None = None
+    project: Project,
+    task: Task,
+    path: Path,
+    limit: int | None = None,
+    of_batches: Sequence[str] | None = None,
+    of_gold: bool = False,
 ) -> int:
     """Write the texts that may be sent to a private file, read once and in bounded memory; return how many.
 
-    `limit` caps them, `of_batches` narrows to texts that one of these batches claims. Raises `WarehouseError`.
+    `limit` caps them, `of_batches` narrows to texts that one of these batches claims, `of_gold` takes the gold texts
+    in place of the pending ones. Raises `WarehouseError`.
     """
     with project.connect() as session:
         _check_pending(session, project, task)
-        query = _sendable(session, project, task, of_batches)
+        query = _sendable(session, project, task, of_batches, of_gold)
         reader = session.handle.stream(query + (f"\nlimit {limit}" if limit is not None else ""))
         written = 0
         with open_private(path) as descriptor, os.fdopen(os.dup(descriptor), "wb") as sink:
@@ -57,18 +64,59 @@ def read_spool(path: Path) -> Iterator[Pending]:
     with pa.memory_map(str(path)) as source:
         reader = pa.ipc.open_file(source)
         for place in range(reader.num_record_batches):
-            columns = reader.get_batch(place).to_pydict()
-            yield from map(Pending, columns["text_key"], columns["text"], columns["attempt"], columns["truncations"])
+            yield from _pending(reader.get_batch(place))
 
 
-def count_texts(project: Project, task: Task) -> Counts:
-    """Return how the task stands now; raises `WarehouseError` where a table or the pending model is not fit."""
+@contextmanager
+def sendable_texts(
+    project: Project, task: Task, limit: int | None, below_key: str | None, of_gold: bool = False
+) -> Iterator[Iterator[Pending]]:
+    """Give the texts that may be sent, or those of a sample, read as they are taken while the warehouse is open."""
+    with project.connect() as session:
+        query = f"select * from ({_sendable(session, project, task, of_gold=of_gold)}) as sendable"
+        query += "" if below_key is None else f" where text_key < '{below_key}'"
+        query += "" if limit is None else f" limit {limit}"
+        yield (text for batch in session.handle.stream(query) for text in _pending(batch))
+
+
+@contextmanager
+def open_again_texts(project: Project, task: Task, keys: Sequence[str]) -> Iterator[Iterator[Pending]]:
+    """Give those of these texts that a model with keys and texts still has, as they would be sent again."""
+    with project.connect() as session:
+        parent = _parent(session, project, task)
+        if parent is None or task.text.lower() not in session.columns(parent):
+            yield iter(())
+            return
+        text = session.quote(task.text)
+        wanted = pa.table({"wanted_key": pa.array(keys, pa.string())})
+        with session.handle.lent("dbt_labels_keys", wanted):
+            yield (
+                pending
+                for batch in session.handle.stream(
+                    f"select text_key, min({text}) as text, 1 as attempt, 0 as truncations, false as alone"
+                    f" from {parent} where text_key in (select wanted_key from dbt_labels_keys) group by text_key"
+                )
+                for pending in _pending(batch)
+            )
+
+
+def _pending(rows: pa.RecordBatch) -> Iterator[Pending]:
+    columns = rows.to_pydict()
+    names = ("text_key", "text", "attempt", "truncations", "alone")
+    return map(Pending, *(columns[name] for name in names))
+
+
+def count_texts(project: Project, task: Task, of_gold: bool = False) -> Counts:
+    """Return how the task stands now; raises `WarehouseError` where a table or the pending model is not fit.
+
+    With `of_gold` the pending texts are those of the gold alone.
+    """
     with project.connect() as session:
         check_tables(session, [task])
         _check_pending(session, project, task)
         pending = session.handle.rows(
-            "select why, count(*) as texts, sum(octet_length(encode(text))) as bytes"
-            f" from ({_sendable(session, project, task)}) as sendable group by why order by why"
+            "select why, count(*) as texts"
+            f" from ({_sendable(session, project, task, of_gold=of_gold)}) as sendable group by why order by why"
         )
         settled = session.handle.rows(
             "select settled, count(*) as texts from ("
@@ -79,13 +127,36 @@ def count_texts(project: Project, task: Task) -> Counts:
     by_rank = {int(row["settled"]): int(row["texts"]) for row in settled}
     return Counts(
         pending={row["why"]: int(row["texts"]) for row in pending},
-        pending_bytes=sum(int(row["bytes"] or 0) for row in pending),
         labelled=by_rank.get(1, 0),
         rejected=by_rank.get(2, 0),
         in_flight=by_rank.get(3, 0),
         comments=comments,
         texts=texts,
     )
+
+
+def count_comments(project: Project, task: Task) -> int | None:
+    """Return how many comments say the texts that may be sent; None where no model with keys is selected from."""
+    with project.connect() as session:
+        parent = _parent(session, project, task)
+        if parent is None:
+            return None
+        rows = session.handle.rows(
+            f"select count(*) as comments from {parent} where text_key in"
+            f" (select text_key from ({_sendable(session, project, task)}) as sendable)"
+        )
+    return int(rows[0]["comments"])
+
+
+def count_gold_in_flight(project: Project, task: Task) -> int:
+    """Return how many gold texts are in a live batch."""
+    with project.connect() as session:
+        rows = session.handle.rows(
+            f"select count(distinct gold.text_key) as texts from ({gold_texts(session, project, task)}) as gold"
+            f" inner join ({_settled(session, task)}) as settled on settled.text_key = gold.text_key"
+            " where settled.why = 'in_flight'"
+        )
+    return int(rows[0]["texts"])
 
 
 def count_changed_wording(project: Project, task: Task) -> int:
@@ -130,13 +201,21 @@ def _ledger_relations(session: Session, task: Task) -> dict[str, Any]:
     }
 
 
-def _sendable(session: Session, project: Project, task: Task, of_batches: Sequence[str] | None = None) -> str:
+def _sendable(
+    session: Session,
+    project: Project,
+    task: Task,
+    of_batches: Sequence[str] | None = None,
+    of_gold: bool = False,
+) -> str:
+    relation = f"({gold_texts(session, project, task)})" if of_gold else str(project.model(task).relation_name)
     return str(
         session.macro(
             "sendable",
-            pending=project.model(task).relation_name,
-            text=task.text,
+            pending=relation,
+            text="text" if of_gold else task.text,
             of_batches=of_batches,
+            edited=not of_gold and "is_edited" in session.columns(relation),
             **_ledger_relations(session, task),
         )
     )
@@ -191,10 +270,13 @@ def _check_pending(session: Session, project: Project, task: Task) -> None:
 
 def _comments(session: Session, project: Project, task: Task) -> tuple[int | None, int | None]:
     """Return rows and distinct texts of the relation with keys that the pending model selects from, if there is one."""
-    for node in project.parents(task):
-        if node.relation_name and "text_key" in session.columns(node.relation_name):
-            rows = session.handle.rows(
-                f"select count(*) as comments, count(distinct text_key) as texts from {node.relation_name}"
-            )
-            return int(rows[0]["comments"]), int(rows[0]["texts"])
-    return None, None
+    parent = _parent(session, project, task)
+    if parent is None:
+        return None, None
+    rows = session.handle.rows(f"select count(*) as comments, count(distinct text_key) as texts from {parent}")
+    return int(rows[0]["comments"]), int(rows[0]["texts"])
+
+
+def _parent(session: Session, project: Project, task: Task) -> str | None:
+    relations = (node.relation_name for node in project.parents(task))
+    return next((name for name in relations if name and "text_key" in session.columns(name)), None)

@@ -1,0 +1,111 @@
+"""Money and tokens as the ledger has them: what is charged, what waits in a provider's queue, what answers took."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from connector.budget import Charge
+from connector.ledger import TOKEN_LIMIT, UNRESOLVED, Identity, State, read_queue_limit
+from connector.task import Task
+from connector.warehouse import lease
+from connector.warehouse.project import Project, Session
+
+_UNRESOLVED = ", ".join(f"'{state.value}'" for state in UNRESOLVED)
+# a limit that was named longer ago may have been raised since
+_LIMIT_KNOWN_FOR = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A model's queue at a provider: input tokens of ours in it, about, and the limit that the provider named last.
+
+    `created` are the batches of all models that were about to be created there within an hour.
+    """
+
+    tokens: int
+    limit: int | None
+    created: int
+
+
+def read_charges(project: Project, tables: Sequence[str], run_key: str) -> dict[str, Charge]:
+    """Return what each table's batches count for in budgets now; a month is the warehouse clock's."""
+    with project.connect() as session:
+        month = lease.clock(session).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        rows = session.handle.rows(
+            f"select label_table, state in ({_UNRESOLVED}) as is_open, run_key = ? as is_ours,"
+            " planned_at >= ? as is_new, sum(charge) as usd, count(*) - count(charge) as unknown"
+            f" from (select batches.*, {session.macro('batch_charge')} as charge from ({_batches(session)}) as batches)"
+            " as charged"
+            f" where label_table in ({', '.join('?' for _ in tables) or 'null'})"
+            " group by 1, 2, 3, 4",
+            [run_key, month, *tables],
+        )
+    charges: dict[str, Charge] = {}
+    for row in rows:
+        had = charges.get(row["label_table"], Charge())
+        usd, in_run, in_month = (
+            row["usd"] or Decimal(0),
+            row["is_open"] or row["is_ours"],
+            row["is_open"] or row["is_new"],
+        )
+        charges[row["label_table"]] = Charge(
+            had.run_usd + (usd if in_run else 0),
+            had.month_usd + (usd if in_month else 0),
+            had.unknown + (row["unknown"] if in_run or in_month else 0),
+        )
+    return charges
+
+
+def read_queue(project: Project, model: str, provider: Identity) -> Queue:
+    """Return what waits in a model's queue at a provider, of all tasks, and the limit that a refusal of a day named."""
+    with project.connect() as session:
+        waiting = session.handle.rows(
+            f"select sum(enqueued_tokens) as tokens from ({_batches(session)}) as batches"
+            f" where model = ? and provider = ? and state in ({_UNRESOLVED}) and state <> ?",
+            [model, provider.base_url, State.ENDED.value],
+        )
+        refused = session.handle.rows(
+            f"select message, last_event_at from ({_batches(session)}) as batches"
+            " where model = ? and provider = ? and state = ? and reason = ? order by last_event_at desc limit 1",
+            [model, provider.base_url, State.REFUSED.value, TOKEN_LIMIT],
+        )
+        now = lease.clock(session)
+        created = session.handle.rows(
+            f"select count(*) as batches from ({_batches(session)}) as batches where provider = ? and creating_at > ?",
+            [provider.base_url, now - timedelta(hours=1)],
+        )
+    named = [row["message"] or "" for row in refused if now - row["last_event_at"] < _LIMIT_KNOWN_FOR]
+    limit = read_queue_limit(named[0]) if named else None
+    return Queue(int(waiting[0]["tokens"] or 0), limit, int(created[0]["batches"]))
+
+
+@dataclass(frozen=True)
+class History:
+    """What a label of a task took so far, on average and rounded up; packed requests shared out over their texts."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+def read_history(project: Project, task: Task) -> History | None:
+    """Return what labels took at the newest version that has any, not above the task's; None without any."""
+    with project.connect() as session:
+        labels = session.relation(task.table)
+        used = "outcome = 'labelled' and output_tokens is not null"
+        rows = session.handle.rows(
+            f"select avg(input_tokens) as input, avg(output_tokens) as output from {labels} where {used}"
+            f" and version = (select max(version) from {labels} where {used} and version <= ?)",
+            [task.version],
+        )
+    found = rows[0]
+    if found["output"] is None:
+        return None
+    return History(math.ceil(found["input"]), math.ceil(found["output"]))
+
+
+def _batches(session: Session) -> str:
+    return str(session.macro("batches", events=session.relation("label_events")))

@@ -1,0 +1,95 @@
+"""The provider's queue: kept full, never passed for long, and shared by all tasks of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from connector import sending
+from connector.run import Settings
+from connector.warehouse.money import read_queue
+from tests.lab import Lab, Server
+
+ONCE = Settings(poll_seconds=0.01, grace_seconds=0.0, once=True)
+TEXTS = [f"What a film this was, take number {number}" for number in range(40)]
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture
+def lab(lab: Lab) -> Lab:
+    """Give the small project with 43 texts that can be sent."""
+    lab.add_comments(TEXTS)
+    return lab
+
+
+def _tokens(lab: Lab) -> list[int]:
+    rows = lab.sql("select enqueued_tokens from main_labels.label_events where event = 'planned' order by event_at")
+    return [row[0] for row in rows]
+
+
+def test_shards_are_cut_so_that_sixteen_fit_a_limit_that_is_known(lab: Lab, start_server: StartServer) -> None:
+    server = start_server("--enqueued-token-limit", "100000")
+    lab.edit_task(run={"max_output_tokens": 50, "enqueued_tokens": 16_000})
+    summary = lab.run(server.provider())
+    assert summary.labelled == 43
+    assert set(lab.states()) == {"loaded"}
+    sent = _tokens(lab)
+    assert len(sent) > 8
+    assert max(sent) <= 1_000
+
+
+def test_a_limit_is_learned_from_a_refusal_and_kept_from_then_on(lab: Lab, start_server: StartServer) -> None:
+    server = start_server("--enqueued-token-limit", "5000")
+    summary = lab.run(server.provider())
+    assert summary.labelled == 43
+    states = lab.states()
+    assert (states[0], set(states[1:])) == ("refused", {"loaded"}), "one refusal, which costs nothing, tells the limit"
+    assert max(_tokens(lab)[1:]) <= max(5_000 // 16, min(_tokens(lab)))
+    queue = read_queue(lab.project, "gpt-6-luna", server.provider().identify())
+    assert (queue.limit, queue.tokens) == (5_000, 0)
+    assert (
+        max(
+            row[0]
+            for row in lab.sql(
+                "select count(*) from main_labels.label_claims where batch_key in"
+                " (select batch_key from main_labels.label_events where event = 'loaded') group by text_key"
+            )
+        )
+        == 1
+    )
+
+
+def test_what_waits_in_the_queue_leaves_less_room_for_the_next_run(lab: Lab, server: Server) -> None:
+    lab.edit_task(run={"max_output_tokens": 50, "enqueued_tokens": 5_000})
+    server.faults(slow={"seconds": 3600})
+    lab.run(server.provider(), ONCE)
+    queue = read_queue(lab.project, "gpt-6-luna", server.provider().identify())
+    assert 5_000 - 5_000 // 16 < queue.tokens <= 5_000
+    before = len(lab.states())
+    assert lab.run(server.provider(), ONCE).submitted == []
+    assert len(lab.states()) == before
+    other = read_queue(lab.project, "gpt-4o-mini", server.provider().identify())
+    assert other.tokens == 0, "each model has a queue of its own"
+
+
+def test_a_limit_named_more_than_a_day_ago_is_forgotten(lab: Lab, start_server: StartServer) -> None:
+    server = start_server("--enqueued-token-limit", "5000")
+    lab.run(server.provider(), ONCE)
+    lab.run(server.provider(), ONCE)
+    identity = server.provider().identify()
+    assert read_queue(lab.project, "gpt-6-luna", identity).limit == 5_000
+    lab.sql("update main_labels.label_events set event_at = event_at - interval 25 hour")
+    assert read_queue(lab.project, "gpt-6-luna", identity).limit is None
+
+
+def test_no_more_batches_are_created_in_an_hour_than_can_be(
+    lab: Lab, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "BATCHES_AN_HOUR", sending._BATCHES_KEPT_FREE + 3)
+    monkeypatch.setattr(sending, "MAX_REQUESTS", 4)
+    said: list[str] = []
+    assert len(lab.run(server.provider(), ONCE, said.append).submitted) == 3
+    assert any("3 batches were created within an hour" in line for line in said)
+    lab.sql("update main_labels.label_events set event_at = event_at - interval 61 minute")
+    assert len(lab.run(server.provider(), ONCE).submitted) == 3
