@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import traceback
@@ -14,21 +13,33 @@ from typing import Any
 
 import click
 
-from connector import __version__, pipeline
+from connector import __version__, pipeline, planning, reopening
 from connector.check import check_setup
-from connector.console import Interruption, Screen, batch_lines, labels_table, plan_data, plan_lines
-from connector.errors import LabelsError, UsageError
+from connector.console import (
+    Interruption,
+    Screen,
+    batch_lines,
+    labels_table,
+    plan_data,
+    plan_lines,
+    reopening_lines,
+    standing_data,
+    standing_lines,
+)
+from connector.errors import BudgetReached, LabelsError, UsageError
 from connector.files import write_text
 from connector.ledger import Batch, State
+from connector.options import common, running
 from connector.pipeline import Summary, Voice
 from connector.provider import Provider, connect
+from connector.reopening import Reopened
 from connector.report import changes_data, changes_lines, quality_data, quality_lines, shown_version
-from connector.run import DEFAULT_GRACE_SECONDS, DEFAULT_POLL_SECONDS, Settings
+from connector.run import Settings
 from connector.serving import local_provider, serve_forever
 from connector.source import HEADER, is_bare, source_yaml
 from connector.task import Task
 from connector.warehouse.project import Options, Project, parse_project
-from connector.warehouse.quality import read_changes, read_quality
+from connector.warehouse.quality import gate_failures, gates, read_changes, read_quality
 from connector.warehouse.tables import Ledger
 from connector.warehouse.texts import count_labels
 
@@ -43,82 +54,20 @@ def cli(debug: bool) -> None:
     del debug  # read by main, which outlives the command
 
 
-def _common(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all have, and what they make: a screen and the project's options."""
-
-    @click.option("--project-dir", type=click.Path(path_type=Path), default=None, help="The dbt project's folder.")
-    @click.option("--profiles-dir", type=click.Path(path_type=Path), default=None, help="Where profiles.yml is.")
-    @click.option("--target", default=None, help="The profile's target.")
-    @click.option("--vars", "variables", default=None, help="dbt vars, as YAML.")
-    @click.option("--task", "names", multiple=True, help="Only this task (its pending model); can be repeated.")
-    @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON to stdout.")
-    @functools.wraps(command)
-    def wrapped(
-        project_dir: Path | None,
-        profiles_dir: Path | None,
-        target: str | None,
-        variables: str | None,
-        names: tuple[str, ...],
-        as_json: bool,
-        **rest: Any,
-    ) -> None:
-        screen = Screen(as_json)
-        options = Options(_project_folder(project_dir), profiles_dir, target, variables)
-        try:
-            command(screen, options, names, **rest)
-        finally:
-            screen.close()
-
-    return wrapped
-
-
-def _running(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a run."""
-    options = [
-        click.option("--limit", type=click.IntRange(min=1), help="At most this many texts per task."),
-        click.option("--yes", is_flag=True, help="Go on without asking."),
-        click.option(
-            "--local", is_flag=True, help="Ask the embedded model of the local batch server: no key, no cost."
-        ),
-        click.option(
-            "--poll-seconds",
-            type=click.FloatRange(0.01, 300),
-            default=DEFAULT_POLL_SECONDS,
-            show_default=True,
-            help="How long to wait between two looks at the provider.",
-        ),
-        click.option(
-            "--grace-seconds",
-            type=click.FloatRange(min=0),
-            default=DEFAULT_GRACE_SECONDS,
-            show_default=True,
-            help="How long the provider may take to show what it has.",
-        ),
-        click.option(
-            "--confirm",
-            "confirmed",
-            multiple=True,
-            type=click.Choice(["other-provider", "moved-table"]),
-            help="Go on although the labels so far came from another provider, or lie in another table.",
-        ),
-    ]
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
-
-
 @cli.command()
-@_common
+@common
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many texts per task.")
 def plan(screen: Screen, options: Options, names: tuple[str, ...], limit: int | None) -> None:
     """Show what a run would send; needs no key and sends nothing."""
     project, tasks = _open(screen, options, names)
     pipeline.stage(project, tasks)
-    plans = pipeline.plan(project, tasks, limit)
+    plans = planning.plan(project, tasks, limit)
     screen.result(plan_data(plans), plan_lines(plans))
 
 
 @cli.command()
-@_common
-@_running
+@common
+@running
 @click.option("--once", is_flag=True, help="One pass, made for cron: collect what ended, send what is pending, leave.")
 def run(screen: Screen, options: Options, names: tuple[str, ...], once: bool, **how: Any) -> None:
     """Label what is pending, until each text has an outcome."""
@@ -130,8 +79,8 @@ def run(screen: Screen, options: Options, names: tuple[str, ...], once: bool, **
 
 
 @cli.command()
-@_common
-@_running
+@common
+@running
 def build(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) -> None:
     """Run dbt up to the pending texts, label them, and run dbt on what reads the labels."""
     project, tasks = _open(screen, options, names, interruptible=True)
@@ -141,8 +90,21 @@ def build(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) 
 
 
 @cli.command()
-@_common
-@_running
+@common
+@running
+def pilot(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) -> None:
+    """Label the gold texts only, and say whether the quality gate holds."""
+    project, tasks = _open(screen, options, names, interruptible=True)
+    measured = tasks if names else [task for task in tasks if task.gold]
+    with _provider(project, tasks, how["local"]) as connected:
+        settings = replace(_settings(how), pilot=True)
+        summary = pipeline.label(project, measured or tasks, connected, settings, _voice(screen, how))
+    _report_pilot(screen, project, measured or tasks, summary)
+
+
+@cli.command()
+@common
+@running
 def cancel(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) -> None:
     """Stop the batches in flight and load what they did by then."""
     project, tasks = _open(screen, options, names, interruptible=True)
@@ -156,25 +118,44 @@ def cancel(screen: Screen, options: Options, names: tuple[str, ...], **how: Any)
 
 
 @cli.command()
-@_common
+@common
+@click.option("--reason", "reasons", multiple=True, help="Put back what was rejected for this; can be repeated.")
+@click.option("--lost", is_flag=True, help="Put back the texts of batches whose output is gone at the provider.")
+@click.option("--yes", is_flag=True, help="Go on without asking.")
+def retry(
+    screen: Screen, options: Options, names: tuple[str, ...], reasons: tuple[str, ...], lost: bool, yes: bool
+) -> None:
+    """Put rejected or lost texts back, with their price first; the next run sends them."""
+    project, tasks = _open(screen, options, names)
+    reopened = reopening.reopen(
+        project, tasks, reasons, lost, lambda found: screen.ask(reopening_lines(found), agreed=yes)
+    )
+    lines = [f"{reopened.texts} rejected texts and {len(reopened.batches)} lost batches are put back"]
+    lines = [*lines, "`dbt-labels run` sends them"] if reopened != Reopened() else ["there is nothing to put back"]
+    screen.result(asdict(reopened), lines)
+
+
+@cli.command()
+@common
 def status(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
     """Show the tasks, their labels and their batches, as the ledger has them."""
     project, tasks = _open(screen, options, names)
-    plans = pipeline.plan(project, tasks)
+    standings = planning.look(project, tasks)
     batches = Ledger(project, "").batches(pipeline.tables_of(project, tasks), State)
     data = {
-        "tasks": plan_data(plans),
+        "tasks": standing_data(standings),
         "batches": [
-            {key: value for key, value in asdict(batch).items() if key not in ("task", "prompt_hash")}
+            {key: value for key, value in asdict(batch).items() if key not in ("task", "prompt_hash", "price")}
             | {"task": batch.task.name, "version": batch.task.version}
             for batch in batches
         ],
     }
-    screen.result(data, plan_lines(plans) + batch_lines(batches[-20:]))
+    lines = [line for standing in standings for line in standing_lines(standing)]
+    screen.result(data, lines + batch_lines(batches[-20:]))
 
 
 @cli.command()
-@_common
+@common
 @click.option("--version", type=click.IntRange(min=1), help="The labels of this version; else those of the task's.")
 @click.option("--changes", nargs=2, type=click.IntRange(min=1), metavar="A B", help="What differs from version A to B.")
 def evaluate(
@@ -205,7 +186,7 @@ def evaluate(
 
 
 @cli.command()
-@_common
+@common
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 where the file differs.")
 def sync(screen: Screen, options: Options, names: tuple[str, ...], check: bool) -> None:
     """Write the labels source's YAML from the tasks: columns, descriptions, tests."""
@@ -229,7 +210,7 @@ def sync(screen: Screen, options: Options, names: tuple[str, ...], check: bool) 
 
 
 @cli.command()
-@_common
+@common
 def ddl(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
     """Print the statements that make what is missing in the labels schema."""
     project, tasks = _open(screen, options, names)
@@ -239,7 +220,7 @@ def ddl(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
 
 
 @cli.command()
-@_common
+@common
 def debug(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
     """Check profile, package, tables, key and model, and say what to do about each."""
     checks = check_setup(options, names, os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL"))
@@ -265,15 +246,11 @@ def debug(screen: Screen, options: Options, names: tuple[str, ...]) -> None:
 @click.option("--upstream-model", help="The model to ask there.")
 @click.option("--upstream-key-env", default="OPENAI_API_KEY", show_default=True, help="The variable with its key.")
 @click.option("--enqueued-token-limit", type=int, help="Refuse batches beyond this queue, as the real service does.")
+@click.option("--batches-an-hour", type=click.IntRange(min=1), help="Refuse more, as the real service does.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME[=VALUE]", help="Fail on purpose; see the README.")
 def serve(**how: Any) -> None:
     """Serve the Files and Batches endpoints on this machine, in front of a small model or of a chat server."""
     serve_forever(how, sys.stdout)
-
-
-def _project_folder(given: Path | None) -> Path:
-    """Return the project's folder as dbt finds it: the option, DBT_PROJECT_DIR, or here."""
-    return (given or Path(os.environ.get("DBT_PROJECT_DIR", "."))).resolve()
 
 
 def _open(
@@ -302,12 +279,15 @@ def _settings(how: dict[str, Any]) -> Settings:
         poll_seconds=poll_seconds,
         grace_seconds=how["grace_seconds"],
         limit=how["limit"],
+        budget_usd=how["budget_usd"],
+        is_free=how["local"],
         confirmed=frozenset(how["confirmed"]),
     )
 
 
 def _voice(screen: Screen, how: dict[str, Any]) -> Voice:
-    return Voice(screen.say, screen.show, lambda plans: screen.confirm(plans, agreed=how["yes"] or how["local"]))
+    agreed = how["yes"] or how["local"] or how["budget_usd"] is not None
+    return Voice(screen.say, screen.show, lambda plans: screen.confirm(plans, agreed))
 
 
 @contextmanager
@@ -325,12 +305,12 @@ def _provider(project: Project, tasks: list[Task], local: bool) -> Iterator[Call
 
 def _end(screen: Screen, project: Project, tasks: list[Task], summary: Summary) -> None:
     screen.close()
-    plans = pipeline.plan(project, tasks)
+    standings = planning.look(project, tasks)
     fields = {task.name: count_labels(project, task) for task in tasks}
-    data = {"run": asdict(summary), "tasks": plan_data(plans), "labels": fields}
+    data = {"run": asdict(summary), "tasks": standing_data(standings), "labels": fields}
     lines: list[Any] = [""]
-    for plan_now, task in zip(plans, tasks, strict=True):
-        lines += plan_lines([plan_now])
+    for standing, task in zip(standings, tasks, strict=True):
+        lines += standing_lines(standing)
         for field, values in fields[task.name].items():
             lines += ["", labels_table(field, values)]
     sent = f"{len(summary.submitted)} batches sent" if len(summary.submitted) != 1 else "1 batch sent"
@@ -338,8 +318,39 @@ def _end(screen: Screen, project: Project, tasks: list[Task], summary: Summary) 
     if summary.in_flight:
         lines.append(f"{len(summary.in_flight)} in flight; `dbt-labels run` collects them")
     screen.result(data, lines)
+    _raise_for(summary)
+
+
+def _raise_for(summary: Summary) -> None:
+    """Raise what a run has to tell at its end."""
+    if summary.over_budget and not summary.problems:
+        raise BudgetReached(
+            "\n".join(summary.over_budget), "the rest stays pending; raise the budget, or run again for another one"
+        )
     if summary.problems:
         raise LabelsError("\n".join(summary.problems), "everything else is loaded; it is safe to run again")
+
+
+def _report_pilot(screen: Screen, project: Project, tasks: list[Task], summary: Summary) -> None:
+    screen.close()
+    qualities = [read_quality(project, task) for task in tasks]
+    failures = {task.name: gate_failures(project, task) for task in tasks}
+    asked = {task.name: gates(project, task) for task in tasks}
+    lines: list[Any] = []
+    for task, quality in zip(tasks, qualities, strict=True):
+        lines += ["", *quality_lines(quality, task.version), ""]
+        if asked[task.name]:
+            lines.append("the quality gate does not hold" if failures[task.name] else "the quality gate holds")
+        else:
+            lines.append("there is no quality gate: put a `dbt_labels.label_quality` test on the table of labels")
+    screen.result(
+        {"run": asdict(summary), "quality": [quality_data(quality) for quality in qualities], "failures": failures},
+        lines,
+    )
+    _raise_for(summary)
+    if any(failures.values()):
+        said = [f"task `{name}`: {failure}" for name, found in failures.items() for failure in found]
+        raise LabelsError("\n".join(said), "change the wording or the model, raise `version`, and pilot again")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

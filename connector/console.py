@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from types import FrameType
 from typing import Any
 
@@ -21,7 +22,8 @@ from rich.table import Table
 
 from connector.errors import LabelsError, UsageError
 from connector.ledger import Batch
-from connector.plan import Plan
+from connector.plan import Plan, Standing
+from connector.reopening import Reopening
 from connector.run import Progress
 
 
@@ -70,13 +72,21 @@ class Screen:
             self._bars = None
 
     def confirm(self, plans: Sequence[Plan], agreed: bool) -> None:
-        """Show the plan and ask; raise `UsageError` where nobody can be asked and nobody agreed."""
-        for line in plan_lines(plans):
+        """Show the plan and ask, unless each task that may spend has a budget; raise `UsageError` as `ask` does."""
+        spending = [plan for plan in plans if plan.standing.may_spend]
+        self.ask(plan_lines(plans), agreed or all(plan.has_budget for plan in spending))
+
+    def ask(self, lines: Sequence[str], agreed: bool) -> None:
+        """Show what is about to be done and ask; raise `UsageError` where nobody can be asked and nobody agreed."""
+        for line in lines:
             self._stderr.print(line, markup=False)
-        if agreed or not any(plan.may_spend for plan in plans):
+        if agreed:
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError("there is no terminal to ask on, so nothing was sent", "add --yes to go on without asking")
+            raise UsageError(
+                "there is no terminal to ask on, so nothing was sent",
+                "add --yes, or where something is sent a budget: `budget_usd` in the task, or --budget-usd",
+            )
         if not click.confirm("Go on?", err=True):
             raise UsageError("nothing was sent")
 
@@ -147,42 +157,119 @@ class Interruption:
                 self.end_query()
 
 
+def standing_data(standings: Sequence[Standing]) -> list[dict[str, Any]]:
+    """Return how the tasks stand for JSON."""
+    return [asdict(standing) for standing in standings]
+
+
 def plan_data(plans: Sequence[Plan]) -> list[dict[str, Any]]:
-    """Return the plans for JSON."""
-    return [asdict(plan) for plan in plans]
+    """Return the plans for JSON: one flat object a task."""
+    flat = []
+    for plan in plans:
+        rest = {name: value for name, value in asdict(plan).items() if name not in ("standing", "cost")}
+        flat.append({**asdict(plan.standing), **asdict(plan.cost), **rest})
+    return flat
+
+
+def standing_lines(standing: Standing) -> list[str]:
+    """Return how a task stands for people."""
+    lines = [f"task {standing.task} -> {standing.table}, version {standing.version}, {standing.model}"]
+    if standing.comments is not None:
+        lines.append(f"  {standing.comments:,} comments, {standing.texts:,} distinct texts")
+    lines.append(f"  {standing.labelled:,} labelled, {standing.rejected:,} rejected, {standing.in_flight:,} in flight")
+    if standing.pending:
+        reasons = ", ".join(f"{texts:,} {why}" for why, texts in standing.pending.items())
+        lines.append(f"  {sum(standing.pending.values()):,} pending: {reasons}")
+    elif standing.comments == 0:
+        lines.append(
+            "  nothing is pending: what the pending model selects from is empty, as a build with --empty leaves it;"
+            f" `dbt build --select +{standing.task}`"
+        )
+    else:
+        lines.append("  nothing is pending")
+    return lines
 
 
 def plan_lines(plans: Sequence[Plan]) -> list[str]:
     """Return the plans for people."""
     lines = []
     for plan in plans:
-        lines.append(f"task {plan.task} -> {plan.table}, version {plan.version}, {plan.model}")
-        if plan.comments is not None:
-            lines.append(f"  {plan.comments:,} comments, {plan.texts:,} distinct texts")
-        lines.append(f"  {plan.labelled:,} labelled, {plan.rejected:,} rejected, {plan.in_flight:,} in flight")
-        if plan.in_flight:
+        lines += standing_lines(plan.standing)
+        if plan.standing.in_flight:
             lines.append("  what the provider leaves unanswered of those in flight is sent again")
-        waiting = sum(plan.pending.values())
-        if waiting:
-            reasons = ", ".join(f"{texts:,} {why}" for why, texts in plan.pending.items())
-            lines.append(f"  {waiting:,} pending: {reasons}")
+        if plan.cost.requests:
+            lines += [f"  {line}" for line in _cost_lines(plan)]
+        if plan.gates:
+            lines.append(f"  gate: {', '.join(plan.gates)}: {'does not hold yet' if plan.gate_failures else 'holds'}")
+            lines += [f"    {failure}" for failure in plan.gate_failures]
+        if plan.raise_texts:
+            price = "" if plan.raise_usd is None else f", for about {_usd(plan.raise_usd)}"
+            version = plan.standing.version
+            changed, again = _count(plan.standing.changed_wording, "label"), _count(plan.raise_texts, "text")
             lines.append(
-                f"  to send: {_count(plan.requests, 'request')} in {_count(plan.shards, 'batch', 'batches')},"
-                f" about {_size(plan.bytes)}"
-            )
-        elif plan.comments == 0:
-            lines.append(
-                "  nothing is pending: what the pending model selects from is empty, as a build with --empty leaves it;"
-                f" `dbt build --select +{plan.task}`"
-            )
-        else:
-            lines.append("  nothing is pending")
-        if plan.changed_wording:
-            lines.append(
-                f"  note: {_count(plan.changed_wording, 'label')} of version {plan.version} had another wording, model"
-                f" or fields; `version: {plan.version + 1}` would label every text again"
+                f"  note: {changed} of version {version} had another wording, model or fields;"
+                f" `version: {version + 1}` would label {again} again{price}"
             )
     return lines
+
+
+def reopening_lines(found: Sequence[Reopening]) -> list[str]:
+    """Return what a retry would put back, for people."""
+    lines = []
+    for reopening in found:
+        reasons = [f"{texts:,} {reason}" for reason, texts in reopening.rejected.items()]
+        if reopening.lost:
+            batches = _count(len(reopening.lost), "lost batch", "lost batches")
+            reasons.append(f"{reopening.lost_texts:,} of {batches}, which may have been paid for")
+        lines.append(f"task {reopening.task.name}: {', '.join(reasons) or 'nothing'}")
+        cost = reopening.cost
+        if cost.texts and cost.expected_usd is not None and cost.bound_usd is not None:
+            lines.append(f"  sending them again costs about {_usd(cost.expected_usd)}, at most {_usd(cost.bound_usd)}")
+        elif cost.texts:
+            lines.append("  sending them again has no known price")
+    return lines
+
+
+def _cost_lines(plan: Plan) -> list[str]:
+    cost = plan.cost
+    sent = f"{_count(cost.requests, 'request')} in {_count(cost.shards, 'batch', 'batches')}"
+    how = "counted" if cost.is_exact else "estimated: the encoding of this model is not known"
+    if cost.input_tokens_error:
+        how = f"by a sample, ± {cost.input_tokens_error:,}" + ("" if cost.is_exact else f", {how}")
+    lines = [
+        f"to send: {sent}, about {_size(cost.bytes)}",
+        f"tokens: {cost.input_tokens:,} in ({how}),"
+        f" about {cost.output_tokens:,} out, at most {cost.most_output_tokens:,}",
+    ]
+    if plan.is_free:
+        return [*lines, "cost: nothing, the local server answers"]
+    if cost.expected_usd is None or cost.bound_usd is None:
+        return [*lines, f"cost: the price of {plan.standing.model} is not known; say it in the task's `price`"]
+    one_by_one = "" if cost.synchronous_usd is None else f"; one by one {_usd(cost.synchronous_usd)}"
+    lines.append(
+        f"cost: about {_usd(cost.expected_usd)}, at most {_usd(cost.bound_usd)} in batches ({cost.price}){one_by_one}"
+    )
+    saved = [
+        f"{_usd(amount)} by {how}"
+        for amount, how in (
+            (cost.saved_by_deduplication_usd, "asking once for equal comments"),
+            (cost.saved_by_packing_usd, "packing"),
+            (cost.saved_by_batch_usd, "batches"),
+        )
+        if amount
+    ]
+    if saved:
+        lines.append(f"saved: {', '.join(saved)}")
+    budgets = [(plan.budget_usd, "a run"), (plan.budget_usd_per_month, "a month")]
+    walls = [f"{_usd(budget)} {of}" for budget, of in budgets if budget is not None]
+    return [*lines, f"budget: {', '.join(walls)}"] if walls else lines
+
+
+def _usd(amount: Decimal) -> str:
+    """Return an amount as people write it: cents, or of less than a dollar two digits that are not 0."""
+    if amount >= 1 or not amount:
+        return f"${amount:,.2f}"
+    return f"${amount:.{1 - amount.adjusted()}f}"
 
 
 def batch_lines(batches: Sequence[Batch]) -> list[str]:
