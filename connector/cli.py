@@ -61,7 +61,7 @@ def plan(screen: Screen, options: Options, names: tuple[str, ...], limit: int | 
     """Show what a run would send; needs no key and sends nothing."""
     project, tasks = _open(screen, options, names)
     pipeline.stage(project, tasks)
-    plans = planning.plan(project, tasks, limit)
+    plans = planning.plan(project, tasks, Settings(limit=limit, base_url=_base_url()))
     screen.result(plan_data(plans), plan_lines(plans))
 
 
@@ -128,7 +128,7 @@ def retry(
     """Put rejected or lost texts back, with their price first; the next run sends them."""
     project, tasks = _open(screen, options, names)
     reopened = reopening.reopen(
-        project, tasks, reasons, lost, lambda found: screen.ask(reopening_lines(found), agreed=yes)
+        project, tasks, reasons, lost, lambda found: screen.ask(reopening_lines(found), agreed=yes), _base_url()
     )
     lines = [f"{reopened.texts} rejected texts and {len(reopened.batches)} lost batches are put back"]
     lines = [*lines, "`dbt-labels run` sends them"] if reopened != Reopened() else ["there is nothing to put back"]
@@ -263,6 +263,7 @@ def _open(
     tasks = project.choose(names)
     interruption = click.get_current_context().find_object(Interruption)
     if interruption is not None:
+        project.is_interrupted = lambda: interruption.happened
         interruption.end_query = project.end_query
     if interruptible and interruption is not None:
         interruption.in_flight = lambda: _in_flight(replace(project, lock_patience_seconds=1.0), tasks)
@@ -273,6 +274,10 @@ def _in_flight(project: Project, tasks: list[Task]) -> list[Batch]:
     return Ledger(project, "").batches(pipeline.tables_of(project, tasks))
 
 
+def _base_url() -> str | None:
+    return (os.environ.get("OPENAI_BASE_URL") or "").strip() or None
+
+
 def _settings(how: dict[str, Any]) -> Settings:
     poll_seconds = 0.2 if how["local"] else how["poll_seconds"]
     return Settings(
@@ -281,6 +286,7 @@ def _settings(how: dict[str, Any]) -> Settings:
         limit=how["limit"],
         budget_usd=how["budget_usd"],
         is_free=how["local"],
+        base_url=_base_url(),
         confirmed=frozenset(how["confirmed"]),
     )
 

@@ -58,6 +58,8 @@ def poll(run: Run, batch: Batch) -> None:
         remote = run.seen.pop(batch.provider_batch_id, None) or run.provider.retrieve(batch.provider_batch_id)
     except NotThere as error:
         run.stuck[batch.batch_key] = f"{error.message}; it was sent to {batch.provider}: is this the key that made it?"
+        if run.ledger.clock() - batch.planned_at > OUTPUT_KEPT:
+            run.ledger.record(batch.batch_key, State.LOST, batch.task, reason="not_seen", message=error.message)
         return
     if remote.input_file_id != batch.input_file_id and remote.batch_key != batch.batch_key:
         run.stuck[batch.batch_key] = f"{remote.id} is another batch here; it was sent to {batch.provider}"
@@ -93,11 +95,13 @@ def collect(run: Run, batch: Batch, remote: RemoteBatch) -> None:
     if lacking and found.doubt is not None:
         _wait_or_leave(run, batch, found.doubt)
         return
-    if lacking and _is_doubtful(remote, found.answers) and not _grace_is_over(run, batch):
+    if lacking and not _grace_is_over(run, batch):
         run.say(f"batch {batch.batch_key}: {lacking} of {len(claims)} answers are not there yet; looking again")
         return
     judged = judge_batch(batch.task, claims, found.answers, batch.price)
-    run.ledger.load(batch, judged.outcomes, judged.uncosted)
+    # what the provider counts as answered and nobody can show may have been paid for
+    succeeded = sum(1 for answer in found.answers.values() if answer.status_code == 200)
+    run.ledger.load(batch, judged.outcomes, judged.uncosted + max(0, remote.completed - succeeded))
     run.freed.add(batch.batch_key)
     run.progress.pop(batch.batch_key, None)
     became = [outcome.outcome for outcome in judged.outcomes]
@@ -182,11 +186,6 @@ def _wait_or_leave(run: Run, batch: Batch, said: str) -> None:
         run.stuck[batch.batch_key] = f"{said}; run again later, with the key that sent it"
     else:
         run.say(f"batch {batch.batch_key}: {said}; looking again")
-
-
-def _is_doubtful(remote: RemoteBatch, answers: dict[str, Answer]) -> bool:
-    succeeded = sum(1 for answer in answers.values() if answer.status_code == 200)
-    return remote.status == "completed" or succeeded < remote.completed
 
 
 def _grace_is_over(run: Run, batch: Batch) -> bool:

@@ -90,7 +90,7 @@ def _piece(token: Any) -> tuple[bytes, float] | None:
     if not isinstance(token, dict):
         return None
     logprob, raw, text = token.get("logprob"), token.get("bytes"), token.get("token")
-    if isinstance(logprob, bool) or not isinstance(logprob, (int, float)) or math.isnan(logprob):
+    if isinstance(logprob, bool) or not isinstance(logprob, (int, float)) or not math.isfinite(logprob):
         return None
     try:
         # a character can be spread over several tokens: their bytes tell

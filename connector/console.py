@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from types import FrameType
 from typing import Any
 
@@ -247,7 +247,8 @@ def _cost_lines(plan: Plan) -> list[str]:
         return [*lines, f"cost: the price of {plan.standing.model} is not known; say it in the task's `price`"]
     one_by_one = "" if cost.synchronous_usd is None else f"; one by one {_usd(cost.synchronous_usd)}"
     lines.append(
-        f"cost: about {_usd(cost.expected_usd)}, at most {_usd(cost.bound_usd)} in batches ({cost.price}){one_by_one}"
+        f"cost: about {_usd(cost.expected_usd)}, at most {_usd(cost.bound_usd)} where none is tried again, in batches"
+        f" ({cost.price}){one_by_one}"
     )
     saved = [
         f"{_usd(amount)} by {how}"
@@ -266,10 +267,9 @@ def _cost_lines(plan: Plan) -> list[str]:
 
 
 def _usd(amount: Decimal) -> str:
-    """Return an amount as people write it: cents, or of less than a dollar two digits that are not 0."""
-    if amount >= 1 or not amount:
-        return f"${amount:,.2f}"
-    return f"${amount:.{1 - amount.adjusted()}f}"
+    """Return an amount as people write it, rounded up: cents, or of less than a dollar two digits that are not 0."""
+    digits = 2 if amount >= 1 or not amount else 1 - amount.adjusted()
+    return f"${amount.quantize(Decimal(1).scaleb(-digits), ROUND_UP):,}"
 
 
 def batch_lines(batches: Sequence[Batch]) -> list[str]:

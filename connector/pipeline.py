@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from connector.collecting import collect, look_at, poll
@@ -12,10 +12,12 @@ from connector.errors import (
     InDoubt,
     KeyRefused,
     LeaseLost,
+    NotThere,
     ProjectError,
     ProviderError,
     QuotaExhausted,
     RateLimited,
+    RequestRefused,
     UsageError,
     WarehouseError,
     WarehouseLocked,
@@ -69,7 +71,8 @@ def build(
     """Run dbt up to the pending models, label what they list, and run dbt on everything that reads the labels."""
     relations = [f"+{name}" for task in tasks for name in needed(task)]
     # nothing is labelled yet, so no measure of it can hold
-    project.run_dbt("build", *_BUILDABLE, "--select", *relations, "--exclude", "test_name:label_quality")
+    unmeasured = ["--exclude", "test_name:label_quality"] if any(task.gold for task in tasks) else []
+    project.run_dbt("build", *_BUILDABLE, "--select", *relations, *unmeasured)
     summary = label(project, tasks, connect, settings, voice)
     sources = [source for task in tasks if (source := project.source_of(task))]
     project.run_dbt(
@@ -109,7 +112,7 @@ def label(
     stage(project, tasks)
     for task in tasks:
         open_outbox(task, settings)  # a budget without a price is told before anything else
-    plans = plan(project, tasks, settings.limit, settings.is_free, settings.pilot)
+    plans = plan(project, tasks, settings)
     voice.confirm(plans)
     if not any(plan.standing.has_work for plan in plans) and not Ledger(project, "").batches(tables_of(project, tasks)):
         return Summary()
@@ -148,13 +151,21 @@ def cancel(project: Project, tasks: Sequence[Task], provider: Provider, settings
             for batch in started.ledger.batches(started.tables, [State.SUBMITTED]):
                 if batch.batch_key not in asked and not started.identity.contradicts(batch.provider):
                     assert batch.provider_batch_id is not None
-                    asked.add(batch.batch_key)
-                    with suppress(ProviderError):  # it may have ended just now: the next look tells
-                        provider.cancel(batch.provider_batch_id)
-                        voice.say(f"batch {batch.batch_key} is asked to stop")
+                    with _alone(started, batch):
+                        _ask_to_stop(started, batch)
+                        asked.add(batch.batch_key)
             if not _unresolved(started):
                 break
         return _summary(started)
+
+
+def _ask_to_stop(run: Run, batch: Batch) -> None:
+    assert batch.provider_batch_id is not None, "written with `submitted`"
+    try:
+        run.provider.cancel(batch.provider_batch_id)
+    except (NotThere, RequestRefused):
+        return  # it may have ended just now: the next look tells
+    run.say(f"batch {batch.batch_key} is asked to stop")
 
 
 def tables_of(project: Project, tasks: Sequence[Task]) -> list[str]:
@@ -275,7 +286,13 @@ def _send_task(run: Run, outbox: Outbox) -> None:
     _send_pending(run, outbox)
     if not outbox.gold_only or run.settings.pilot or not outbox.has_sent_all(run):
         return
-    if count_gold_in_flight(run.project, task):
+    if held := count_gold_in_flight(run.project, task):
+        if all(batch.task.table != task.table for batch in _unresolved(run)):
+            run.stop(
+                task,
+                f"its quality gate can not be judged, because nothing more is known of batches with {held} gold texts;"
+                " `dbt-labels status` shows them, `dbt-labels retry --lost` gives up what is lost",
+            )
         return
     if failures := gate_failures(run.project, task):
         run.stop(task, f"its quality gate does not hold, so only gold texts were sent: {'; '.join(failures)}")

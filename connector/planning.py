@@ -8,11 +8,13 @@ from dataclasses import asdict
 from connector.estimate import make_estimate
 from connector.plan import NOTHING, Cost, Plan, Standing, measure, sample_key
 from connector.price import FREE, Usage, batch_price, synchronous_price
+from connector.run import Settings
 from connector.task import Task
 from connector.warehouse.money import read_history
 from connector.warehouse.project import Project
 from connector.warehouse.quality import gate_failures, gates
 from connector.warehouse.texts import (
+    Which,
     count_changed_wording,
     count_comments,
     count_texts,
@@ -26,37 +28,41 @@ def look(project: Project, tasks: Sequence[Task]) -> list[Standing]:
     return [_standing(project, task) for task in tasks]
 
 
-def plan(
-    project: Project, tasks: Sequence[Task], limit: int | None = None, is_free: bool = False, pilot: bool = False
-) -> list[Plan]:
+def plan(project: Project, tasks: Sequence[Task], settings: Settings) -> list[Plan]:
     """Return what a run, or a pilot, would send for each task, and what it costs; needs no key and no network."""
-    return [_plan(project, task, limit, is_free, pilot) for task in tasks]
+    return [_plan(project, task, settings) for task in tasks]
 
 
-def _standing(project: Project, task: Task, pilot: bool = False) -> Standing:
+def _standing(project: Project, task: Task, which: Which = "pending") -> Standing:
     return Standing(
         task=task.name,
         table=task.table,
         version=task.version,
         model=task.model,
-        **asdict(count_texts(project, task, of_gold=pilot)),
+        **asdict(count_texts(project, task, which)),
         changed_wording=count_changed_wording(project, task),
     )
 
 
-def _plan(project: Project, task: Task, limit: int | None, is_free: bool, pilot: bool) -> Plan:
-    standing = _standing(project, task, pilot)
+def _plan(project: Project, task: Task, settings: Settings) -> Plan:
+    asked = gates(project, task)
+    # with a gate, gold is sent that nobody may have said
+    which: Which = "gold" if settings.pilot else "pending and gold" if asked else "pending"
+    standing = _standing(project, task, which)
     waiting = sum(standing.pending.values())
+    limit = settings.limit
     texts = waiting if limit is None else min(waiting, limit)
-    price, history = FREE if is_free else batch_price(task), read_history(project, task)
+    price = FREE if settings.is_free else batch_price(task, settings.base_url)
+    history = read_history(project, task)
     cost = NOTHING
     if texts:
         estimate = make_estimate(task, None if history is None else history.output_tokens)
-        comments = None if pilot else count_comments(project, task)
+        comments = None if settings.pilot else count_comments(project, task)
         # a limit takes any of the pending texts: as many comments each as they have on average
         of_comments = None if comments is None else comments * texts // waiting
-        with sendable_texts(project, task, limit, sample_key(texts), pilot) as found:
-            cost = measure(task, found, estimate, price, synchronous_price(task), texts, of_comments)
+        with sendable_texts(project, task, limit, sample_key(texts), which) as found:
+            singly = synchronous_price(task, settings.base_url)
+            cost = measure(task, found, estimate, price, singly, texts, of_comments)
     again = standing.labelled if standing.changed_wording else 0
     each = None if history is None or price is None else price.cost(Usage(history.input_tokens, history.output_tokens))
     return Plan(
@@ -64,17 +70,18 @@ def _plan(project: Project, task: Task, limit: int | None, is_free: bool, pilot:
         cost=cost,
         raise_texts=again,
         raise_usd=None if each is None or not again else each * again,
-        gates=[f"{gate.field} {gate.metric} at least {gate.at_least:g}" for gate in gates(project, task)],
+        gates=[f"{gate.field} {gate.metric} at least {gate.at_least:g}" for gate in asked],
         gate_failures=gate_failures(project, task),
         budget_usd=task.run.budget_usd,
         budget_usd_per_month=task.run.budget_usd_per_month,
-        is_free=is_free,
+        is_free=settings.is_free,
     )
 
 
-def price_again(project: Project, task: Task, keys: Sequence[str]) -> Cost:
+def price_again(project: Project, task: Task, keys: Sequence[str], base_url: str | None) -> Cost:
     """Return what sending these texts again costs; counts those that a model with keys and texts still has."""
     history = read_history(project, task)
     estimate = make_estimate(task, None if history is None else history.output_tokens)
+    prices = batch_price(task, base_url), synchronous_price(task, base_url)
     with open_again_texts(project, task, keys) as found:
-        return measure(task, found, estimate, batch_price(task), synchronous_price(task), len(keys), None)
+        return measure(task, found, estimate, *prices, len(keys), None)

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from decimal import ROUND_UP, Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
@@ -15,6 +16,9 @@ from connector.task import Task
 # Amounts are kept to a millionth of a millionth of a dollar, rounded up, so that sums of rows are exact.
 USD = Decimal(1).scaleb(-12)
 _MILLION = Decimal(1_000_000)
+# what writing a token to a cache costs against reading it, where it is charged (listed prices, November 2026)
+_WRITTEN_TO_CACHE = Decimal("1.25")
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _NOTHING = (Decimal(0),) * 4
 
 
@@ -103,25 +107,33 @@ def read_price(text: str | None) -> Price | None:
     return Price(rates, found["source"])
 
 
-def batch_price(task: Task) -> Price | None:
-    """Return what the task's model costs in batches today: by its `price`, else by genai-prices; None if unknown."""
+def batch_price(task: Task, base_url: str | None = None) -> Price | None:
+    """Return what the task's model costs in batches today: by its `price`, else by genai-prices; None if unknown.
+
+    `base_url` is who answers, OpenAI where it is None: others have other prices for models of the same name.
+    """
     own = task.price
     if own is None:
-        return _listed(task.model, {"processing": "batch"})
+        return _listed(task.model, {"processing": "batch"}, base_url)
     cached = own.input_usd_per_mtok if own.cached_input_usd_per_mtok is None else own.cached_input_usd_per_mtok
-    rate = Rate(0, own.input_usd_per_mtok, cached, own.input_usd_per_mtok, own.output_usd_per_mtok)
+    written = own.cache_write_usd_per_mtok
+    written = own.input_usd_per_mtok * _WRITTEN_TO_CACHE if written is None else written
+    rate = Rate(0, own.input_usd_per_mtok, cached, written, own.output_usd_per_mtok)
     return Price((rate,), "the task's `price`")
 
 
-def synchronous_price(task: Task) -> Price | None:
+def synchronous_price(task: Task, base_url: str | None = None) -> Price | None:
     """Return what the same requests cost one by one, where genai-prices knows the model."""
-    return _listed(task.model, None)
+    return _listed(task.model, None, base_url)
 
 
-def _listed(model: str, context: dict[str, str] | None) -> Price | None:
+def _listed(model: str, context: dict[str, str] | None, base_url: str | None) -> Price | None:
+    tokens = PricedUsage(input_tokens=1, output_tokens=1)
     try:
-        tokens = PricedUsage(input_tokens=1, output_tokens=1)
-        found = calc_price(tokens, model, provider_id="openai", price_context=context)
+        if base_url is None or _is_openai(urlsplit(base_url).hostname or ""):
+            found = calc_price(tokens, model, provider_id="openai", price_context=context)
+        else:
+            found = calc_price(tokens, model, provider_api_url=base_url, price_context=context)
     except LookupError:
         return None
     listed = found.model_price
@@ -134,6 +146,11 @@ def _listed(model: str, context: dict[str, str] | None) -> Price | None:
     starts = sorted({0, *(tier.start for part in parts for tier in getattr(part, "tiers", ()))})
     rates = tuple(Rate(start, *(_at(part, start) for part in parts)) for start in starts)
     return Price(rates, f"genai-prices {found.model.id}")
+
+
+def _is_openai(host: str) -> bool:
+    """Tell whether a host is OpenAI's, or a server on this machine, which stands in for it."""
+    return host in _THIS_MACHINE or host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
 def _at(part: Any, start: int) -> Decimal:

@@ -160,7 +160,7 @@ class Provider:
                 if batch.input_file_id == file_id or batch.batch_key == batch_key:
                     return batch
                 if batch.id in seen:
-                    return None
+                    raise InDoubt("the provider's list of batches repeats itself, so it proves nothing")
                 seen.add(batch.id)
                 at = listed.created_at
                 descending = descending and at is not None and (last is None or at <= last)
@@ -187,9 +187,17 @@ class Provider:
             return _remote_batch(self._client.batches.retrieve(batch_id))
 
     def cancel(self, batch_id: str) -> RemoteBatch:
-        """Ask the provider to stop the batch; what is done by then will be in its output."""
-        with self._words("cancel the batch"):
-            return _remote_batch(self._client.batches.cancel(batch_id))
+        """Ask the provider to stop the batch; what is done by then will be in its output.
+
+        A conflict is a refusal here: the batch has ended, or is being stopped already.
+        """
+        try:
+            with self._words("cancel the batch"):
+                return _remote_batch(self._client.batches.cancel(batch_id))
+        except InDoubt as error:
+            if isinstance(error.__cause__, openai.ConflictError):
+                raise RequestRefused(error.message, error.hint) from error
+            raise
 
     def see_file(self, file_id: str) -> RemoteFile:
         """Return a file's description, or raise `NotThere` or `KeyRefused`, which prove nothing about the file."""

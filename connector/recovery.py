@@ -16,6 +16,8 @@ from connector.run import Run
 _SLACK_SECONDS = 120
 # How long after the deletion a batch that was taken just before it may still be missing from the list.
 _FENCE_SECONDS = 60.0
+# How long a provider keeps a file of batches, a day more.
+_FILE_KEPT_SECONDS = 31 * 86_400.0
 
 
 def recover(run: Run, batch: Batch) -> None:
@@ -71,6 +73,11 @@ def _release(run: Run, batch: Batch, reason: str, said: str) -> None:
 
 
 def _leave(run: Run, batch: Batch, file_id: str) -> None:
+    if _is_over(run, batch.planned_at, _FILE_KEPT_SECONDS):
+        said = f"the file {file_id} is gone after 30 days, and nothing shows what became of it"
+        run.ledger.record(batch.batch_key, State.LOST, batch.task, reason="not_seen", message=said)
+        run.stuck[batch.batch_key] = f"{said}; its texts stay claimed"
+        return
     run.stuck[batch.batch_key] = (
         f"the file {file_id} can not be seen with this key, which proves nothing:"
         f" it was sent to {batch.provider}; run again with the key that made it"

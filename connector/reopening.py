@@ -34,7 +34,7 @@ class Reopened:
     batches: list[str] = field(default_factory=list)
 
 
-def find(project: Project, task: Task, reasons: Collection[str], lost: bool) -> Reopening:
+def find(project: Project, task: Task, reasons: Collection[str], lost: bool, base_url: str | None = None) -> Reopening:
     """Return what these reasons, and `lost`, would put back; raises `UsageError` for a reason that no rejection has."""
     ledger = Ledger(project, "")
     ledger.check([task])
@@ -42,14 +42,17 @@ def find(project: Project, task: Task, reasons: Collection[str], lost: bool) -> 
     again = [rejection for rejection in rejections if rejection.reason in reasons]
     batches = ledger.lost([task.table]) if lost else []
     keys = {rejection.text_key for rejection in again} | {
-        claim.text_key for batch in batches for claim in ledger.claims_of(batch)
+        claim.text_key
+        for batch in batches
+        if batch.task.version == task.version  # what another version asked is not sent again
+        for claim in ledger.claims_of(batch)
     }
     return Reopening(
         task=task,
         rejected=dict(Counter(rejection.reason for rejection in again).most_common()),
         lost=[batch.batch_key for batch in batches],
         lost_texts=sum(batch.claims for batch in batches),
-        cost=price_again(project, task, sorted(keys)) if keys else NOTHING,
+        cost=price_again(project, task, sorted(keys), base_url) if keys else NOTHING,
     )
 
 
@@ -70,11 +73,12 @@ def reopen(
     reasons: Collection[str],
     lost: bool,
     confirm: Callable[[list[Reopening]], None],
+    base_url: str | None = None,
 ) -> Reopened:
     """Show what would be put back with its price, have it confirmed, and put it back; the next run sends it."""
     if reasons or not lost:
         check_reasons(project, tasks, reasons)
-    found = [find(project, task, reasons, lost) for task in tasks]
+    found = [find(project, task, reasons, lost, base_url) for task in tasks]
     if not any(reopening.rejected or reopening.lost for reopening in found):
         return Reopened()
     confirm(found)

@@ -33,6 +33,8 @@ _PACKED_RULES = (
     " Answer with one JSON object that fits the schema: one row for each text, with its id."
 )
 ROWS: Final = "rows"
+# what a row of a packed answer takes besides its fields, at most: the id, its name, and its part of the list around it
+ROW_TOKENS: Final = 16
 # Six digits are two tokens and need no quotes. Nobody who writes a text knows which ones its request will have.
 _FIRST_ID, _LAST_ID = 100_000, 999_999
 # examples are shown with ids that no text ever gets
@@ -72,7 +74,8 @@ class Template:
 
     def output_limit(self, rows: int = 1, doublings: int = 0) -> int:
         """Return the request's limit of output tokens; each truncated attempt before doubles it."""
-        return rows * self.max_output_tokens << min(doublings, MAX_DOUBLINGS)
+        each = self.max_output_tokens if rows == 1 else self.max_output_tokens + ROW_TOKENS
+        return rows * each << min(doublings, MAX_DOUBLINGS)
 
 
 def draw_ids(rows: int) -> list[int]:

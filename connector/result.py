@@ -128,7 +128,7 @@ def judge_packed(task: Task, claims: Sequence[Claim], answer: Answer) -> list[Ou
     choice, said = _choice(answer)
     rows = _rows(said) if said is not None and choice.get("finish_reason") in ("stop", None) else None
     if rows is None:
-        raw = answer.unreadable or said or _dump(answer)
+        raw = answer.unreadable or (sendable(said) if said else _dump(answer))
         return _each(claims, "failed", UNPACKED, raw)
     probabilities = _probabilities(task, said or "", choice)
     model = _text_or_none(answer.body.get("model"))

@@ -23,6 +23,7 @@ class Settings:
     """How a run behaves. `grace_seconds` is how long the provider is given to show what it may have done.
 
     `budget_usd` is the wall of all tasks together; `is_free` says that the provider charges nothing,
+    `base_url` who else than OpenAI is asked, for the price,
     `pilot` that only gold texts are sent.
     """
 
@@ -32,6 +33,7 @@ class Settings:
     limit: int | None = None
     budget_usd: Decimal | None = None
     is_free: bool = False
+    base_url: str | None = None
     pilot: bool = False
     confirmed: frozenset[str] = frozenset()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from connector.budget import has_budget, nearest_wall
 from connector.errors import InDoubt, ProviderError, RateLimited, UsageError
 from connector.estimate import make_estimate
-from connector.ledger import TOKEN_LIMIT, State, read_queue_limit
+from connector.ledger import TOKEN_LIMIT, Batch, State, read_queue_limit
 from connector.price import FREE, Price, batch_price
 from connector.request import make_template
 from connector.run import Run, Settings
@@ -21,7 +21,7 @@ from connector.shard import MAX_REQUESTS, NoRoom, Room, Shard, TooLarge, group, 
 from connector.task import Task
 from connector.warehouse.lease import DURATION_SECONDS
 from connector.warehouse.money import read_charges, read_history, read_queue
-from connector.warehouse.texts import read_spool, spool_texts
+from connector.warehouse.texts import Which, read_spool, spool_texts
 
 # shorter than the rest of a lease that was renewed just before
 CREATE_SECONDS = DURATION_SECONDS / 5
@@ -35,6 +35,8 @@ _LONGEST_PAUSE_ROUNDS = 32
 _PATIENT_REFUSALS = 6
 # What batches cost less than their bound is sent for again so many times; each time may be a day.
 _REFILLS = 5
+# a provider that never says whether it created a batch is not asked for ever
+_MOST_DOUBTS = 5
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Outbox:
     wall: str = ""
     refills: int = 0
     needs_budget: bool = False
+    doubts: int = 0
     refusals: int = 0
     pause_rounds: int = 0
     last_refused: str | None = None
@@ -87,7 +90,7 @@ def open_outbox(task: Task, settings: Settings, has_gate: bool = False) -> Outbo
 
     Raises `UsageError` where there is a budget and nobody knows the price.
     """
-    price = FREE if settings.is_free else batch_price(task)
+    price = FREE if settings.is_free else batch_price(task, settings.base_url)
     if price is None and has_budget(task, settings.budget_usd):
         raise UsageError(
             f"task `{task.name}` has a budget, but the price of `{task.model}` is not known",
@@ -107,9 +110,10 @@ def fill(run: Run, outbox: Outbox) -> None:
         limit, of_batches = None, sorted(free)
     elif limit is not None:
         limit = max(0, limit - outbox.sent_texts)
-    spooled = spool_texts(run.project, outbox.task, path, limit, of_batches, outbox.gold_only)
+    which: Which = "gold" if outbox.gold_only else "pending"
+    spooled = spool_texts(run.project, outbox.task, path, limit, of_batches, which)
+    outbox.sent_texts += 0 if outbox.began else spooled
     outbox.began, outbox.waiting = True, spooled
-    outbox.sent_texts += spooled
     outbox.sent_from = free
     if spooled:
         history = read_history(run.project, outbox.task)
@@ -138,15 +142,21 @@ def send(run: Run, outbox: Outbox) -> None:
 def _has_to_wait(run: Run, outbox: Outbox) -> bool:
     """Tell whether the next shard has to wait: for the budget's room, the queue's, or the hour's."""
     if outbox.needs_budget:
-        if run.ledger.batches([outbox.task.table]):
+        if _in_flight(run, outbox.task):
             return True
         outbox.needs_budget = False
-    queue = read_queue(run.project, outbox.task.model, run.identity)
+    queue = read_queue(run.project, outbox.task, run.identity, list(run.stuck))
+    if queue.unsure:
+        return True
     outbox.queue_limit = outbox.task.run.enqueued_tokens or queue.limit
     if queue.created >= BATCHES_AN_HOUR - _BATCHES_KEPT_FREE:
         run.say(f"{queue.created} batches were created within an hour, about as many as can be; waiting")
         return True
     return bool(outbox.queue_limit and queue.tokens and outbox.queue_limit - queue.tokens < _share(outbox.queue_limit))
+
+
+def _in_flight(run: Run, task: Task) -> list[Batch]:
+    return [batch for batch in run.ledger.batches([task.table]) if batch.batch_key not in run.stuck]
 
 
 def _share(queue_limit: int) -> int:
@@ -173,13 +183,14 @@ def _room(run: Run, outbox: Outbox) -> Room:
 def _meet_wall(run: Run, outbox: Outbox, met: NoRoom) -> None:
     """Wait for batches that may cost less than their bound, or stop: what is left stays pending."""
     table = outbox.task.table
-    if outbox.refills < _REFILLS and not run.settings.once and run.ledger.batches([table]):
+    if outbox.refills < _REFILLS and not run.settings.once and _in_flight(run, outbox.task):
         outbox.refills += 1
         outbox.needs_budget = True
         run.say(f"task `{outbox.task.name}` waits: more would pass {outbox.wall} before it is known what is sent cost")
         return
     run.over_budget[table] = (
-        f"task `{outbox.task.name}`: {outbox.wall} is reached; the next request costs up to {met.bound_usd:.6f} dollars"
+        f"task `{outbox.task.name}`: {outbox.wall} has no room for the next request, which costs up to"
+        f" {met.bound_usd:.6f} dollars"
     )
 
 
@@ -206,6 +217,9 @@ def send_shard(run: Run, outbox: Outbox, shard: Shard) -> bool:
         batch = run.provider.create(file.id, key, CREATE_SECONDS)
     except InDoubt as error:
         run.say(f"batch {key}: {error.message}; it is looked for before anything is sent again")
+        outbox.doubts += 1
+        if outbox.doubts >= _MOST_DOUBTS:
+            run.stop(task, f"{outbox.doubts} batches in a row were created without an answer: {error.message}")
         return False
     except ProviderError as error:
         ledger.record(key, State.RELEASED, task, reason="create_refused", message=error.message)
@@ -215,6 +229,7 @@ def send_shard(run: Run, outbox: Outbox, shard: Shard) -> bool:
         return _wait_or_raise(run, error)
     # written without the lease as well: that the batch exists is true whoever holds it
     ledger.record(key, State.SUBMITTED, task, leased=False, provider_batch_id=batch.id)
+    outbox.doubts = 0
     run.submitted.append(key)
     run.say(f"batch {key} submitted as {batch.id}: {len(shard.claims)} texts of task `{task.name}`")
     return True
@@ -236,9 +251,10 @@ def make_room(run: Run, outbox: Outbox) -> None:
     newest = run.ledger.newest_refusal(outbox.task, TOKEN_LIMIT)
     if newest is None:
         outbox.refusals = outbox.pause_rounds = 0
+        outbox.max_requests = min(2 * outbox.max_requests, MAX_REQUESTS)
         return
     live = run.ledger.batches(run.tables, [State.SUBMITTED])
-    in_queue = {batch.batch_key for batch in live if batch.task.model == outbox.task.model}
+    in_queue = {batch.batch_key for batch in live if batch.task.model == outbox.task.model} - run.stuck.keys()
     if newest.batch_key == outbox.last_refused:
         if outbox.waits_for and outbox.waits_for <= in_queue:
             return

@@ -19,8 +19,11 @@ _OWN_COLUMNS = {
     "raw": "The answer or the provider's error as it came, where it is not a label.",
     "model": "The model that answered.",
     "prompt_hash": "The wording, fields and model that were asked.",
-    "input_tokens": "Input tokens of the request.",
-    "output_tokens": "Output tokens of the request.",
+    "input_tokens": "Input tokens, by the provider's count; of a request that several texts share, this text's part.",
+    "cached_tokens": "Those of them that the provider had cached.",
+    "output_tokens": "Output tokens, counted in the same way.",
+    "reasoning_tokens": "Those of them that went into reasoning.",
+    "cost_usd": "What it cost by the tokens used, at the price when it was sent (US dollars); null where not known.",
     "attempt": "How many times the text was sent for this version, this time included.",
     "batch_key": "The batch it came in.",
     "labelled_at": "When it was loaded (UTC).",
@@ -64,6 +67,7 @@ def is_bare(present: str, tasks: Sequence[Task]) -> bool:
 def _table(task: Task) -> dict[str, Any]:
     columns: list[dict[str, Any]] = [_own("text_key", ["not_null"]), _own("version")]
     columns += [_field(field) for field in task.fields]
+    columns += _confidence(task)
     columns += [_own(name) for name in _OWN_COLUMNS if name not in ("text_key", "version")]
     return {
         "name": task.table,
@@ -83,6 +87,22 @@ def _table(task: Task) -> dict[str, Any]:
 def _own(name: str, tests: Sequence[str] = ()) -> dict[str, Any]:
     column: dict[str, Any] = {"name": name, "description": _OWN_COLUMNS[name]}
     return {**column, "data_tests": list(tests)} if tests else column
+
+
+def _confidence(task: Task) -> list[dict[str, Any]]:
+    """Return the columns that say how sure the model was, where the task asks for them."""
+    if not task.run.confidence:
+        return []
+    about = "The probability that the model gave to"
+    columns = [
+        {"name": f"{field.name}_confidence", "description": f"{about} its `{field.name}`; null where it is not known."}
+        for field in task.fields
+        if not isinstance(field, Text)
+    ]
+    return [
+        *columns,
+        {"name": "confidence", "description": "The lowest of these: how sure the model was of its label."},
+    ]
 
 
 def _field(field: TaskField) -> dict[str, Any]:

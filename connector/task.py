@@ -20,7 +20,7 @@ _OWN_COLUMNS = """
 OWN_COLUMNS = frozenset(_OWN_COLUMNS.split())
 _OWN_PARAMS = """
     messages model response_format max_tokens max_completion_tokens n stream stream_options tools tool_choice functions
-    function_call store logprobs top_logprobs
+    function_call store logprobs top_logprobs service_tier web_search_options prediction modalities audio
 """
 OWN_PARAMS = frozenset(_OWN_PARAMS.split())
 # Structured outputs, limits of a schema: enum values and characters of names and values (platform documentation, read
@@ -176,11 +176,16 @@ Usd = Annotated[Decimal, BeforeValidator(_amount), Field(ge=0, le=1_000_000_000)
 
 
 class OwnPrice(_Strict):
-    """What the task's model costs in batches, in US dollars per million tokens, where genai-prices does not know it."""
+    """What the task's model costs in batches, in US dollars per million tokens, where genai-prices does not know it.
+
+    What is read from a cache costs as much as other input where nothing is said, what is written to one a quarter more,
+    as it does where it is charged at all.
+    """
 
     input_usd_per_mtok: Usd
     output_usd_per_mtok: Usd
     cached_input_usd_per_mtok: Usd | None = None
+    cache_write_usd_per_mtok: Usd | None = None
 
 
 class Run(_Strict):
@@ -253,6 +258,8 @@ class Task(_Strict):
         ours = sorted(OWN_PARAMS & params.keys())
         if ours:
             raise ValueError(f"dbt-labels sets {', '.join(f'`{name}`' for name in ours)} itself: leave it out")
+        if not all(params):
+            raise ValueError("a key is empty: name it")
         if mistakes := _json_mistakes(params):
             raise ValueError("; ".join(mistakes))
         return params

@@ -6,7 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
+from tests.between import Between
+from tests.http import serving
 from tests.lab import Lab, Server
 
 
@@ -38,3 +42,13 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def server(start_server: Callable[..., Server]) -> Server:
     """Give a local server with the instant engine and no faults."""
     return start_server()
+
+
+@pytest.fixture
+def between(server: Server) -> Iterator[Between]:
+    """Give what stands between the client and the local server, and changes nothing unless told to."""
+    made = Between(server)
+    route = Route("/{path:path}", made.answer, methods=["GET", "POST", "DELETE"])
+    with serving(Starlette(routes=[route])) as base_url:
+        made.base_url = f"{base_url}/v1"
+        yield made

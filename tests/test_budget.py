@@ -52,7 +52,7 @@ def test_a_run_stops_before_its_budget_and_the_rest_stays_pending(lab: Lab, serv
     budget = _bound_of_one(lab) * 4
     _budget(lab, budget_usd=str(budget))
     summary = lab.run(server.provider())
-    assert "is reached" in summary.over_budget[0]
+    assert "has no room" in summary.over_budget[0]
     assert summary.problems == summary.in_flight == []
     assert 4 <= _labelled(lab) < 15
     assert max(highest_charges(lab).values()) <= budget

@@ -79,6 +79,7 @@ def test_a_token_over_an_edge_belongs_to_both_values() -> None:
         {"content": [{"token": '{"a":1}', "logprob": None}]},
         {"content": [{"token": '{"a":1}', "logprob": True}]},
         {"content": [{"token": '{"a":1}', "logprob": float("nan")}]},
+        {"content": [{"token": '{"a":1}', "logprob": float("-inf")}]},
         {"content": [{"token": '{"a":2}', "logprob": -0.1}]},
         {"content": [{"token": '{"a":1', "logprob": -0.1}]},
         {"content": [{"token": "x", "bytes": [300], "logprob": -0.1}]},

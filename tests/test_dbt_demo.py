@@ -125,6 +125,24 @@ def test_a_persons_correction_reaches_the_marts_and_no_seed_of_them_is_needed(de
         seed.write_text(kept)
 
 
+def test_the_hundred_labels_to_review_are_the_least_sure_that_no_person_decided(demo: Demo) -> None:
+    demo.label()
+    labels, corrected = "films_labels.comment_labels", "select text_key from films.comment_label_overrides"
+    sure = "cast(cast('0x' || substr(text_key, 1, 6) as integer) / 16777216 as float)"
+    demo.lab.sql(f"update {labels} set confidence = {sure} where text_key < 'c'")
+    demo.lab.sql(f"update {labels} set confidence = 0 where text_key in ({corrected})")
+    assert demo.dbt("build", "--select", "comments_to_review").success
+    wanted = (
+        f"select text_key, confidence from {labels} where confidence is not null and text_key not in ({corrected})"
+        " order by confidence, text_key limit 100"
+    )
+    found = demo.lab.sql("select text_key, confidence from films.comments_to_review order by confidence, text_key")
+    assert len(found) == 100
+    assert found == demo.lab.sql(wanted)
+    said = "select count(*) from films.comments_to_review join films.raw_comments using (comment_id, comment_text)"
+    assert demo.lab.sql(said) == [(100,)]
+
+
 def test_the_pending_texts_are_the_distinct_texts_that_are_not_blank(demo: Demo) -> None:
     pending = demo.lab.sql("select comment_text, occurrences from films.comments_to_label")
     raw = [text for (text,) in demo.lab.sql("select comment_text from films.raw_comments")]

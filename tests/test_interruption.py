@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -12,7 +14,7 @@ import pytest
 
 from connector.console import Interruption
 from connector.errors import WarehouseError
-from tests.lab import Lab
+from tests.lab import ROOT, Lab
 
 # minutes of work in one operator, which Python hears nothing during
 _LONG = "select count(*) as n from range(300000) a(i), range(300000) b(j) where (i * j) % 1000003 = 7"
@@ -39,3 +41,26 @@ def test_a_signal_ends_a_long_query_at_once(lab: Lab, sent: signal.Signals) -> N
     assert interruption.happened
     assert time.monotonic() - sent_at[0] < 10
     assert lab.sql("select count(*) from main_labels.label_leases") == [(0,)]
+
+
+def test_dbt_interrupted_says_no_traceback(lab: Lab) -> None:
+    staging = lab.folder / "models" / "stg_comments.sql"
+    staging.write_text("{{ config(materialized='table') }}\n" + staging.read_text() + f", ({_LONG}) as work")
+    where = ["--project-dir", str(lab.folder), "--profiles-dir", str(lab.folder)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "connector", "build", "--yes", *where],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stderr is not None
+    before = ""
+    while "START sql table model" not in (line := process.stderr.readline()):
+        assert line, before
+        before += line
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (130, ""), err
+    assert "Traceback" not in err
+    assert "Interrupted; nothing is lost. Nothing is in flight." in err

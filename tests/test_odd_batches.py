@@ -7,101 +7,25 @@ import re
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 from connector import pipeline
 from connector.errors import InDoubt, LeaseHeld
 from connector.files import work_folder
 from connector.pipeline import Voice
-from connector.provider import Provider
 from connector.run import Settings
 from connector.warehouse import lease
-from tests.http import serving
-from tests.lab import KEY, QUICK, Lab, Server
+from tests.between import CANCEL, DESCRIBE, DOWNLOAD, LOOK, Between, edited, refusal
+from tests.lab import QUICK, Lab, Server
 
 PATIENT_ONCE = Settings(poll_seconds=0.01, grace_seconds=3600.0, once=True)
-LOOK = "GET /v1/batches/[^/]+"
-CANCEL = "POST /v1/batches/[^/]+/cancel"
-DESCRIBE = "GET /v1/files/[^/]+"
-DOWNLOAD = "GET /v1/files/[^/]+/content"
-# the client's own retries would only make the tests slow; what it gives up is what is tested
-AT_ONCE = {"x-should-retry": "false"}
-# far more than any run here asks: one that would never end meets a refused key
-MOST_REQUESTS = 1_000
-
-
-class Between:
-    """Forwards every request to a local server and may change its answer; `asked` are the requests with their times."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.base_url = ""
-        self.asked: list[tuple[str, float]] = []
-        self._changes: dict[str, Callable[[httpx.Response], Response | None]] = {}
-
-    def change(self, asked: str, change: Callable[[httpx.Response], Response | None]) -> None:
-        """Answer what matches with what the function makes of the server's answer, where it makes something of it."""
-        self._changes[asked] = change
-
-    def heal(self) -> None:
-        """Change nothing any more."""
-        self._changes = {}
-
-    def provider(self) -> Provider:
-        return Provider(KEY, self.base_url)
-
-    def times(self, asked: str) -> list[float]:
-        return [at for request, at in self.asked if re.fullmatch(asked, request)]
-
-    async def answer(self, request: Request) -> Response:
-        asked = f"{request.method} {request.url.path}"
-        self.asked.append((asked, time.monotonic()))
-        if len(self.asked) > MOST_REQUESTS:
-            return JSONResponse({"error": {"message": "this run does not end", "code": None}}, 401)
-        ours = ("host", "connection", "content-length", "transfer-encoding")
-        async with httpx.AsyncClient(verify=False, trust_env=False) as client:
-            answer = await client.request(
-                request.method,
-                self.server.base_url.removesuffix("/v1") + request.url.path,
-                params=list(request.query_params.multi_items()),
-                headers={name: value for name, value in request.headers.items() if name not in ours},
-                content=await request.body(),
-            )
-        for wanted, change in self._changes.items():
-            if re.fullmatch(wanted, asked) and (changed := change(answer)) is not None:
-                return changed
-        headers = {name: value for name, value in answer.headers.items() if name not in (*ours, "date", "server")}
-        return Response(answer.content, answer.status_code, headers)
-
-
-@pytest.fixture
-def between(server: Server) -> Iterator[Between]:
-    """Give what stands between the client and the local server, and changes nothing unless told to."""
-    made = Between(server)
-    route = Route("/{path:path}", made.answer, methods=["GET", "POST", "DELETE"])
-    with serving(Starlette(routes=[route])) as base_url:
-        made.base_url = f"{base_url}/v1"
-        yield made
-
-
-def _edited(**changes: Any) -> Callable[[httpx.Response], Response]:
-    return lambda answer: JSONResponse({**answer.json(), **changes})
-
-
-def _refusal(status: int, **headers: str) -> Callable[[httpx.Response], Response]:
-    body = {"error": {"message": "not now", "code": None}}
-    return lambda _: JSONResponse(body, status, headers={**AT_ONCE, **headers})
 
 
 def _sent(server: Server) -> tuple[int, int]:
@@ -131,7 +55,7 @@ def test_an_id_that_names_somebody_elses_batch_is_left_as_it_is_and_nothing_is_s
 def _fail(**changes: Any) -> Callable[[httpx.Response], Response | None]:
     """Show a completed batch as one that failed."""
     reasons = {"object": "list", "data": [{"code": "server_error", "message": "it broke at the end"}]}
-    failed = _edited(status="failed", errors=reasons, **changes)
+    failed = edited(status="failed", errors=reasons, **changes)
     return lambda answer: failed(answer) if answer.json()["status"] == "completed" else None
 
 
@@ -157,7 +81,7 @@ def test_a_failed_batch_that_counts_answers_is_held_until_its_file_is_there(lab:
 
 
 def _grow(answer: httpx.Response) -> Response:
-    return _edited(bytes=answer.json()["bytes"] + 7)(answer)
+    return edited(bytes=answer.json()["bytes"] + 7)(answer)
 
 
 def test_a_file_whose_size_never_fits_is_loaded_when_it_answers_every_claim(lab: Lab, between: Between) -> None:
@@ -188,7 +112,7 @@ def test_a_file_whose_size_never_fits_and_lacks_an_answer_is_left_and_its_texts_
 def test_a_file_that_can_never_be_had_ends_the_run_in_doubt_and_a_later_run_loads_it(
     lab: Lab, between: Between
 ) -> None:
-    between.change(DOWNLOAD, _refusal(500))
+    between.change(DOWNLOAD, refusal(500))
     with pytest.raises(InDoubt, match=r"could not download the file: .* answered 500"):
         lab.run(between.provider())
     assert (lab.states(), lab.outcomes()) == (["ended"], {})
@@ -206,11 +130,11 @@ def test_to_cancel_what_has_just_ended_is_no_error_and_its_answers_are_loaded(
 
     def still_running(answer: httpx.Response) -> Response | None:
         # for a while after it was asked to stop as well
-        running = _edited(status="in_progress", output_file_id=None)
+        running = edited(status="in_progress", output_file_id=None)
         return running(answer) if len(between.times(LOOK)) <= 3 else None
 
     between.change(LOOK, still_running)
-    between.change(CANCEL, _refusal(status))
+    between.change(CANCEL, refusal(status))
     said: list[str] = []
     voice = Voice(said.append, lambda batches: None, lambda plans: None)
     provider = between.provider()
@@ -224,7 +148,7 @@ def test_to_cancel_what_has_just_ended_is_no_error_and_its_answers_are_loaded(
 def test_a_provider_that_asks_for_time_while_it_is_polled_is_given_it_and_the_run_finishes(
     lab: Lab, between: Between
 ) -> None:
-    refuse = _refusal(429, **{"retry-after": "1"})
+    refuse = refusal(429, **{"retry-after": "1"})
     between.change(LOOK, lambda answer: refuse(answer) if len(between.times(LOOK)) <= 2 else None)
     said: list[str] = []
     summary = lab.run(between.provider(), say=said.append)

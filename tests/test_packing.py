@@ -211,7 +211,7 @@ def test_a_packed_request_may_answer_as_long_as_its_texts_together(tmp_path: Pat
     [shard] = write_shards(group(texts, lambda: 4), make_template(PACKED), tmp_path, lambda: room)
     assert isinstance(shard, Shard)
     bodies = [json.loads(line)["body"] for line in shard.path.read_bytes().splitlines()]
-    assert [body["max_completion_tokens"] for body in bodies] == [4 * 200, 2 * 200]
+    assert [body["max_completion_tokens"] for body in bodies] == [4 * 216, 2 * 200]
     *packed, alone = shard.claims
     assert (alone.text_key, alone.item_id) == ("alone", None)
     assert {claim.custom_id for claim in packed} == {f"{shard.batch_key}-0"}

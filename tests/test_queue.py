@@ -46,7 +46,7 @@ def test_a_limit_is_learned_from_a_refusal_and_kept_from_then_on(lab: Lab, start
     states = lab.states()
     assert (states[0], set(states[1:])) == ("refused", {"loaded"}), "one refusal, which costs nothing, tells the limit"
     assert max(_tokens(lab)[1:]) <= max(5_000 // 16, min(_tokens(lab)))
-    queue = read_queue(lab.project, "gpt-6-luna", server.provider().identify())
+    queue = read_queue(lab.project, lab.project.tasks[0], server.provider().identify())
     assert (queue.limit, queue.tokens) == (5_000, 0)
     assert (
         max(
@@ -64,12 +64,13 @@ def test_what_waits_in_the_queue_leaves_less_room_for_the_next_run(lab: Lab, ser
     lab.edit_task(run={"max_output_tokens": 50, "enqueued_tokens": 5_000})
     server.faults(slow={"seconds": 3600})
     lab.run(server.provider(), ONCE)
-    queue = read_queue(lab.project, "gpt-6-luna", server.provider().identify())
+    queue = read_queue(lab.project, lab.project.tasks[0], server.provider().identify())
     assert 5_000 - 5_000 // 16 < queue.tokens <= 5_000
     before = len(lab.states())
     assert lab.run(server.provider(), ONCE).submitted == []
     assert len(lab.states()) == before
-    other = read_queue(lab.project, "gpt-4o-mini", server.provider().identify())
+    another = lab.project.tasks[0].model_copy(update={"model": "gpt-4o-mini"})
+    other = read_queue(lab.project, another, server.provider().identify())
     assert other.tokens == 0, "each model has a queue of its own"
 
 
@@ -78,9 +79,9 @@ def test_a_limit_named_more_than_a_day_ago_is_forgotten(lab: Lab, start_server: 
     lab.run(server.provider(), ONCE)
     lab.run(server.provider(), ONCE)
     identity = server.provider().identify()
-    assert read_queue(lab.project, "gpt-6-luna", identity).limit == 5_000
+    assert read_queue(lab.project, lab.project.tasks[0], identity).limit == 5_000
     lab.sql("update main_labels.label_events set event_at = event_at - interval 25 hour")
-    assert read_queue(lab.project, "gpt-6-luna", identity).limit is None
+    assert read_queue(lab.project, lab.project.tasks[0], identity).limit is None
 
 
 def test_no_more_batches_are_created_in_an_hour_than_can_be(

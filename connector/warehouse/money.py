@@ -23,12 +23,14 @@ _LIMIT_KNOWN_FOR = timedelta(days=1)
 class Queue:
     """A model's queue at a provider: input tokens of ours in it, about, and the limit that the provider named last.
 
-    `created` are the batches of all models that were about to be created there within an hour.
+    `created` are the batches of all models that were about to be created there within an hour, `unsure` those of the
+    task's table of which it is not known whether they were.
     """
 
     tokens: int
     limit: int | None
     created: int
+    unsure: int
 
 
 def read_charges(project: Project, tables: Sequence[str], run_key: str) -> dict[str, Charge]:
@@ -60,13 +62,18 @@ def read_charges(project: Project, tables: Sequence[str], run_key: str) -> dict[
     return charges
 
 
-def read_queue(project: Project, model: str, provider: Identity) -> Queue:
-    """Return what waits in a model's queue at a provider, of all tasks, and the limit that a refusal of a day named."""
+def read_queue(project: Project, task: Task, provider: Identity, stuck: Sequence[str] = ()) -> Queue:
+    """Return what waits in the queue of a task's model at a provider, of all tasks; a limit is one named within a day.
+
+    `stuck` are batches of which nothing more can be known: they are left out.
+    """
+    model = task.model
+    known = f"batch_key not in ({', '.join('?' for _ in stuck) or 'null'})" if stuck else "true"
     with project.connect() as session:
         waiting = session.handle.rows(
             f"select sum(enqueued_tokens) as tokens from ({_batches(session)}) as batches"
-            f" where model = ? and provider = ? and state in ({_UNRESOLVED}) and state <> ?",
-            [model, provider.base_url, State.ENDED.value],
+            f" where model = ? and provider = ? and state in ({_UNRESOLVED}) and state <> ? and {known}",
+            [model, provider.base_url, State.ENDED.value, *stuck],
         )
         refused = session.handle.rows(
             f"select message, last_event_at from ({_batches(session)}) as batches"
@@ -78,9 +85,14 @@ def read_queue(project: Project, model: str, provider: Identity) -> Queue:
             f"select count(*) as batches from ({_batches(session)}) as batches where provider = ? and creating_at > ?",
             [provider.base_url, now - timedelta(hours=1)],
         )
+        unsure = session.handle.rows(
+            f"select count(*) as batches from ({_batches(session)}) as batches"
+            f" where label_table = ? and state in (?, ?, ?) and {known}",
+            [task.table, State.UPLOADED.value, State.CREATING.value, State.FENCING.value, *stuck],
+        )
     named = [row["message"] or "" for row in refused if now - row["last_event_at"] < _LIMIT_KNOWN_FOR]
     limit = read_queue_limit(named[0]) if named else None
-    return Queue(int(waiting[0]["tokens"] or 0), limit, int(created[0]["batches"]))
+    return Queue(int(waiting[0]["tokens"] or 0), limit, int(created[0]["batches"]), int(unsure[0]["batches"]))
 
 
 @dataclass(frozen=True)

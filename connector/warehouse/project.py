@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 from dbt.adapters.base import BaseAdapter
 from dbt.adapters.factory import get_adapter_by_type
@@ -62,15 +62,23 @@ def _silent(_: str) -> None:
     return None
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass
 class Project:
-    """A parsed project. `parse_project` makes it; nothing is connected before `connect`. `say` hears of waiting."""
+    """A parsed project. `parse_project` makes it; nothing is connected before `connect`.
+
+    `say` hears of waiting; `is_interrupted` tells whether somebody wants the command to end.
+    """
 
     options: Options
     manifest: Manifest
     tasks: list[Task]
     notes: list[str] = field(default_factory=list)
     say: Callable[[str], None] = _silent
+    is_interrupted: Callable[[], bool] = _never
     lock_patience_seconds: float = _LOCK_PATIENCE_SECONDS
     _rendered: dict[str, Any] = field(default_factory=dict)
     _handle: Any = None
@@ -99,7 +107,8 @@ class Project:
         with self.connect():
             pass
         try:
-            result = _invoke([command, *arguments, *self.options.arguments()], self.manifest, quiet=quiet)
+            sink: TextIO = io.StringIO() if quiet else _UntilInterrupted(self.is_interrupted)
+            result = _invoke([command, *arguments, *self.options.arguments()], self.manifest, sink)
         finally:
             self._handles.release(self._adapter.connections)
         if not result.success:
@@ -298,7 +307,7 @@ def parse_project(options: Options) -> Project:
 
     Raises `ProjectError` with dbt's own words, `TaskError` with every mistake of every task.
     """
-    result = _invoke(["parse", *options.arguments()], None, quiet=True)
+    result = _invoke(["parse", *options.arguments()], None, io.StringIO())
     manifest = result.result
     if not isinstance(manifest, Manifest):
         said = _dbt_message(result)
@@ -312,11 +321,27 @@ def parse_project(options: Options) -> Project:
     return project
 
 
-def _invoke(arguments: list[str], manifest: Manifest | None, quiet: bool) -> dbtRunnerResult:
+class _UntilInterrupted(io.StringIO):
+    """Pass on to stderr what dbt says until somebody interrupts it: after that it says a traceback."""
+
+    def __init__(self, is_interrupted: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_interrupted = is_interrupted
+
+    def write(self, said: str) -> int:
+        """Write it, or not."""
+        return len(said) if self._is_interrupted() else sys.stderr.write(said)
+
+    def flush(self) -> None:
+        """Write what stderr still holds."""
+        sys.stderr.flush()
+
+
+def _invoke(arguments: list[str], manifest: Manifest | None, sink: TextIO) -> dbtRunnerResult:
     # dbt writes to stdout, which is for data here
-    sink = io.StringIO() if quiet else sys.stderr
+    quiet = [] if isinstance(sink, _UntilInterrupted) else ["--quiet"]
     with contextlib.redirect_stdout(sink):
-        result = dbtRunner(manifest=manifest).invoke(arguments + (["--quiet"] if quiet else []))
+        result = dbtRunner(manifest=manifest).invoke([*arguments, *quiet])
     if isinstance(result.exception, KeyboardInterrupt):
         raise result.exception
     return result

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from connector.ledger import Batch, Identity, State
 from connector.price import read_price
-from connector.request import prompt_hash
+from connector.request import prompt_hash, sendable
 from connector.result import Outcome
 from connector.shard import Shard
 from connector.task import Boolean, Integer, Task
@@ -50,7 +50,8 @@ def label_rows(batch: Batch, outcomes: Sequence[Outcome], now: datetime) -> pa.T
     size = len(outcomes)
 
     def texts(values: Iterable[str | None]) -> pa.Array:
-        return pa.array(list(values), pa.string())
+        # whatever else is wrong with an answer, it is paid for: no character of it may keep a batch out
+        return pa.array([value if value is None else sendable(value) for value in values], pa.string())
 
     def numbers(values: Iterable[int | None]) -> pa.Array:
         return pa.array(list(values), pa.int64())

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -19,6 +19,9 @@ from connector.task import AnyOf, Boolean, OneOf, Task
 from connector.warehouse.project import Project, Session
 from connector.warehouse.quality import gold_texts
 from connector.warehouse.tables import check_tables
+
+# of which texts those that may be sent are meant
+Which = Literal["pending", "gold", "pending and gold"]
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,15 @@ def spool_texts(
     path: Path,
     limit: int | None = None,
     of_batches: Sequence[str] | None = None,
-    of_gold: bool = False,
+    which: Which = "pending",
 ) -> int:
     """Write the texts that may be sent to a private file, read once and in bounded memory; return how many.
 
-    `limit` caps them, `of_batches` narrows to texts that one of these batches claims, `of_gold` takes the gold texts
-    in place of the pending ones. Raises `WarehouseError`.
+    `limit` caps them, `of_batches` narrows to texts that one of these batches claims. Raises `WarehouseError`.
     """
     with project.connect() as session:
         _check_pending(session, project, task)
-        query = _sendable(session, project, task, of_batches, of_gold)
+        query = _sendable(session, project, task, which, of_batches)
         reader = session.handle.stream(query + (f"\nlimit {limit}" if limit is not None else ""))
         written = 0
         with open_private(path) as descriptor, os.fdopen(os.dup(descriptor), "wb") as sink:
@@ -69,11 +71,11 @@ def read_spool(path: Path) -> Iterator[Pending]:
 
 @contextmanager
 def sendable_texts(
-    project: Project, task: Task, limit: int | None, below_key: str | None, of_gold: bool = False
+    project: Project, task: Task, limit: int | None, below_key: str | None, which: Which = "pending"
 ) -> Iterator[Iterator[Pending]]:
     """Give the texts that may be sent, or those of a sample, read as they are taken while the warehouse is open."""
     with project.connect() as session:
-        query = f"select * from ({_sendable(session, project, task, of_gold=of_gold)}) as sendable"
+        query = f"select * from ({_sendable(session, project, task, which)}) as sendable"
         query += "" if below_key is None else f" where text_key < '{below_key}'"
         query += "" if limit is None else f" limit {limit}"
         yield (text for batch in session.handle.stream(query) for text in _pending(batch))
@@ -88,13 +90,16 @@ def open_again_texts(project: Project, task: Task, keys: Sequence[str]) -> Itera
             yield iter(())
             return
         text = session.quote(task.text)
+        history = session.macro("text_history", labels=session.relation(task.table), version=task.version)
         wanted = pa.table({"wanted_key": pa.array(keys, pa.string())})
         with session.handle.lent("dbt_labels_keys", wanted):
             yield (
                 pending
                 for batch in session.handle.stream(
-                    f"select text_key, min({text}) as text, 1 as attempt, 0 as truncations, false as alone"
-                    f" from {parent} where text_key in (select wanted_key from dbt_labels_keys) group by text_key"
+                    "select texts.*, 1 as attempt, 0 as truncations, coalesce(history.unpacked, 0) > 0 as alone from"
+                    f" (select text_key, min({text}) as text from {parent}"
+                    " where text_key in (select wanted_key from dbt_labels_keys) group by text_key) as texts"
+                    f" left join ({history}) as history on history.text_key = texts.text_key"
                 )
                 for pending in _pending(batch)
             )
@@ -106,17 +111,17 @@ def _pending(rows: pa.RecordBatch) -> Iterator[Pending]:
     return map(Pending, *(columns[name] for name in names))
 
 
-def count_texts(project: Project, task: Task, of_gold: bool = False) -> Counts:
+def count_texts(project: Project, task: Task, which: Which = "pending") -> Counts:
     """Return how the task stands now; raises `WarehouseError` where a table or the pending model is not fit.
 
-    With `of_gold` the pending texts are those of the gold alone.
+    `which` says what counts as pending.
     """
     with project.connect() as session:
         check_tables(session, [task])
         _check_pending(session, project, task)
         pending = session.handle.rows(
             "select why, count(*) as texts"
-            f" from ({_sendable(session, project, task, of_gold=of_gold)}) as sendable group by why order by why"
+            f" from ({_sendable(session, project, task, which)}) as sendable group by why order by why"
         )
         settled = session.handle.rows(
             "select settled, count(*) as texts from ("
@@ -205,19 +210,33 @@ def _sendable(
     session: Session,
     project: Project,
     task: Task,
+    which: Which = "pending",
     of_batches: Sequence[str] | None = None,
-    of_gold: bool = False,
 ) -> str:
-    relation = f"({gold_texts(session, project, task)})" if of_gold else str(project.model(task).relation_name)
+    pending = str(project.model(task).relation_name)
+    edited = which != "gold" and "is_edited" in session.columns(pending)
+    if which != "pending":
+        gold = gold_texts(session, project, task)
+        pending = f"({gold})" if which == "gold" else _united(session, task, pending, gold, edited)
     return str(
         session.macro(
             "sendable",
-            pending=relation,
-            text="text" if of_gold else task.text,
+            pending=pending,
+            text=task.text if which == "pending" else "text",
             of_batches=of_batches,
-            edited=not of_gold and "is_edited" in session.columns(relation),
+            edited=edited,
             **_ledger_relations(session, task),
         )
+    )
+
+
+def _united(session: Session, task: Task, pending: str, gold: str, edited: bool) -> str:
+    """Return SQL in brackets that gives the pending texts, and the gold texts that are not among them."""
+    text, marks = session.quote(task.text), (", pending.is_edited", ", false") if edited else ("", "")
+    return (
+        f"(select pending.text_key, pending.{text} as text{marks[0]} from {pending} as pending union all"
+        f" select gold.text_key, gold.text{marks[1]} from ({gold}) as gold where not exists"
+        f" (select 1 from {pending} as pending where pending.text_key = gold.text_key))"
     )
 
 
