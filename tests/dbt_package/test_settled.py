@@ -116,9 +116,24 @@ def test_a_batch_loaded_twice_changes_no_history_and_no_label(lab: Lab) -> None:
         label("The music was fine"),
     ]
     wanted: list[dict[str, Any]] = [
-        {"text_key": key("Hated it"), "attempt": 3, "failures": 1, "truncations": 0, "unavailable_in_row": 0},
-        {"text_key": key("Loved it"), "attempt": 5, "failures": 2, "truncations": 1, "unavailable_in_row": 2},
+        {
+            "text_key": key("Hated it"),
+            "attempt": 3,
+            "failures": 1,
+            "truncations": 0,
+            "unpacked": 0,
+            "unavailable_in_row": 0,
+        },
+        {
+            "text_key": key("Loved it"),
+            "attempt": 5,
+            "failures": 2,
+            "truncations": 1,
+            "unpacked": 0,
+            "unavailable_in_row": 2,
+        },
     ]
+    wanted = [{**row, "unpacked": 0} for row in wanted]
     for _ in range(2):
         insert(lab, "main_labels.comment_labels", history)
         with lab.project.connect() as session:

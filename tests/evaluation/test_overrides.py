@@ -99,26 +99,18 @@ def test_overrides_are_held_to_the_tasks_values_even_over_an_older_label(lab: La
 def test_how_sure_the_model_was_stays_with_its_own_values_only(lab: Lab) -> None:
     task = lab.project.tasks[0].model_dump(mode="json")
     task["run"]["confidence"] = True
-    columns = lab.project.manifest.macros["macro.dbt_labels.label_columns"]
-    had = columns.macro_sql
-    if "confidence" not in had:
-        sure = '[["confidence", "double"], ["sentiment_confidence", "double"], ["spoiler_confidence", "double"]]'
-        assert "before + own + after" in had
-        columns.macro_sql = had.replace("before + own + after", f"before + own + {sure} + after")
     names = ("confidence", "sentiment_confidence", "spoiler_confidence")
-    for name in names:
+    chosen = [field["name"] for field in task["fields"] if field["type"] != "text"]
+    for name in ("confidence", *(f"{field}_confidence" for field in chosen)):
         lab.sql(f"alter table {LABELS} add column if not exists {name} double")
     sure = dict(zip(names, (0.7, 0.8, 0.9), strict=True))
     insert(lab, LABELS, [label(text, **MADE, **sure) for text in ("corrected", "kept")])
     insert(lab, "raw.overrides", [judged("corrected", sentiment="neutral"), judged("new", sentiment="neutral")])
-    try:
-        with lab.project.connect() as session:
-            asked = {"labels": LABELS, "task": task, "overrides": "main.label_overrides"}
-            found = {row["text_key"]: row for row in session.handle.rows(session.macro("current_labels", **asked))}
-            unasked = session.macro("current_labels", **asked | {"task": task | {"run": {}}})
-            assert not [name for name in session.handle.rows(unasked)[0] if "confidence" in name]
-    finally:
-        columns.macro_sql = had
+    with lab.project.connect() as session:
+        asked = {"labels": LABELS, "task": task, "overrides": "main.label_overrides"}
+        found = {row["text_key"]: row for row in session.handle.rows(session.macro("current_labels", **asked))}
+        unasked = session.macro("current_labels", **asked | {"task": task | {"run": {}}})
+        assert not [name for name in session.handle.rows(unasked)[0] if "confidence" in name]
     assert {name: found[key("kept")][name] for name in names} == sure
     assert [found[key("corrected")][name] for name in names] == [None, None, 0.9]
     assert [found[key("new")][name] for name in names] == [None, None, None]
