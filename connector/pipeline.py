@@ -112,9 +112,11 @@ def label(
     stage(project, tasks)
     for task in tasks:
         open_outbox(task, settings)  # a budget without a price is told before anything else
-    plans = plan(project, tasks, settings)
+    with project.kept_open():
+        plans = plan(project, tasks, settings)
+        in_flight = Ledger(project, "").batches(tables_of(project, tasks))
     voice.confirm(plans)
-    if not any(plan.standing.has_work for plan in plans) and not Ledger(project, "").batches(tables_of(project, tasks)):
+    if not in_flight and not any(plan.standing.has_work for plan in plans):
         return Summary()
     provider = connect()
     try:
@@ -131,13 +133,14 @@ def run(project: Project, tasks: Sequence[Task], provider: Provider, settings: S
     outboxes = [open_outbox(task, settings, bool(gates(project, task))) for task in tasks]
     with _started(project, tasks, provider, settings, voice) as started:
         for _ in _rounds(started):
-            _look(started)
-            # what waits for the queue goes before what ended is loaded: its place is empty now
-            _send(started, [outbox for outbox in outboxes if outbox.shards is not None])
-            _collect(started)
-            _send(started, outboxes)
-            if not _unresolved(started) and all(outbox.is_done(started) for outbox in outboxes):
-                break
+            with project.kept_open():
+                _look(started)
+                # what waits for the queue goes before what ended is loaded: its place is empty now
+                _send(started, [outbox for outbox in outboxes if outbox.shards is not None])
+                _collect(started)
+                _send(started, outboxes)
+                if not _unresolved(started) and all(outbox.is_done(started) for outbox in outboxes):
+                    break
         return _summary(started)
 
 
@@ -146,16 +149,16 @@ def cancel(project: Project, tasks: Sequence[Task], provider: Provider, settings
     with _started(project, tasks, provider, settings, voice) as started:
         asked: set[str] = set()
         for _ in _rounds(started):
-            _look(started)
-            _collect(started)
-            for batch in started.ledger.batches(started.tables, [State.SUBMITTED]):
-                if batch.batch_key not in asked and not started.identity.contradicts(batch.provider):
-                    assert batch.provider_batch_id is not None
-                    with _alone(started, batch):
-                        _ask_to_stop(started, batch)
-                        asked.add(batch.batch_key)
-            if not _unresolved(started):
-                break
+            with project.kept_open():
+                _look(started)
+                _collect(started)
+                for batch in started.ledger.batches(started.tables, [State.SUBMITTED]):
+                    if batch.batch_key not in asked and not started.identity.contradicts(batch.provider):
+                        with _alone(started, batch):
+                            _ask_to_stop(started, batch)
+                            asked.add(batch.batch_key)
+                if not _unresolved(started):
+                    break
         return _summary(started)
 
 
@@ -184,6 +187,8 @@ def _started(
     project: Project, tasks: Sequence[Task], provider: Provider, settings: Settings, voice: Voice
 ) -> Iterator[Run]:
     run_key = new_key()
+    # others use the warehouse while the provider is asked
+    provider.before_call = project.let_go
     identity = provider.identify()
     ledger = Ledger(project, run_key)
     ledger.check(tasks)
@@ -203,7 +208,7 @@ def _started(
 
 
 def _rounds(run: Run) -> Iterator[None]:
-    """Give rounds with a wait and a renewed lease between them; raise the doubt that does not end."""
+    """Give rounds with a wait between them; raise the doubt that does not end."""
     doubtful = 0
     while True:
         run.doubt, run.wait_seconds = None, run.settings.poll_seconds
@@ -215,7 +220,6 @@ def _rounds(run: Run) -> Iterator[None]:
             return
         run.show(list(run.progress.values()))
         time.sleep(min(run.wait_seconds, _LONGEST_WAIT_SECONDS))
-        _renew(run)
 
 
 def _renew(run: Run) -> None:
@@ -230,7 +234,8 @@ def _renew(run: Run) -> None:
 
 
 def _look(run: Run) -> None:
-    """Look at every unresolved batch: recover it, or see how far it is."""
+    """Renew the leases and look at every unresolved batch: recover it, or see how far it is."""
+    _renew(run)
     batches = run.ledger.batches(run.tables)
     run.stuck.update(run.ledger.unreadable)
     run.ended.clear()

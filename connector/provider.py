@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +70,19 @@ class RemoteBatch:
         return self.status in TERMINAL
 
 
+def _nothing() -> None:
+    return None
+
+
 class Provider:
-    """One account at one provider; safe to make without a key being checked, nothing is sent before a call."""
+    """One account at one provider; safe to make without a key being checked, nothing is sent before a call.
+
+    `before_call` is called before each: a call may take minutes, and its caller may hold what others wait for.
+    """
 
     def __init__(self, api_key: str, base_url: str | None) -> None:
         self._api_key = api_key
+        self.before_call: Callable[[], None] = _nothing
         try:
             self._client = openai.OpenAI(
                 api_key=api_key,
@@ -110,6 +118,7 @@ class Provider:
         A provider without this endpoint (Azure's deployments, some compatible services) says nothing; then the batch's
         validation decides, which costs nothing either.
         """
+        self.before_call()
         try:
             self._brisk.models.retrieve(model)
         except openai.NotFoundError as error:
@@ -227,6 +236,7 @@ class Provider:
 
     @contextmanager
     def _words(self, action: str) -> Iterator[None]:
+        self.before_call()
         try:
             yield
         except openai.APIError as error:

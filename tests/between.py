@@ -25,12 +25,16 @@ MOST_REQUESTS = 1_000
 
 
 class Between:
-    """Forwards every request to a local server and may change its answer; `asked` are the requests with their times."""
+    """Forwards every request to a local server and may change its answer.
+
+    `asked` are the requests with their times; `listen` hears of each before it is answered.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.base_url = ""
         self.asked: list[tuple[str, float]] = []
+        self.listen: Callable[[str], None] = lambda asked: None
         self._changes: dict[str, Callable[[httpx.Response], Response | None]] = {}
         self._dropped: dict[str, Response] = {}
 
@@ -55,6 +59,7 @@ class Between:
     async def answer(self, request: Request) -> Response:
         asked = f"{request.method} {request.url.path}"
         self.asked.append((asked, time.monotonic()))
+        self.listen(asked)
         if len(self.asked) > MOST_REQUESTS:
             return JSONResponse({"error": {"message": "this run does not end", "code": None}}, 401)
         for wanted, dropped in self._dropped.items():

@@ -11,16 +11,23 @@ from starlette.routing import Route
 
 from tests.between import Between
 from tests.http import serving
-from tests.lab import Lab, Server
+from tests.lab import Bench, Lab, Server
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Give a small project with six comments of four texts, one of them blank, built up to its pending model."""
+    folder = tmp_path_factory.mktemp("bench")
+    lab = Lab(folder)
+    lab.add_comments(["Loved it", "Hated it", "Loved it", "The music was fine", "  ", None])
+    lab.build()
+    return Bench(folder, lab)
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    """Give a small project with six comments of four texts, one of them blank, built up to its pending model."""
-    made = Lab(tmp_path)
-    made.add_comments(["Loved it", "Hated it", "Loved it", "The music was fine", "  ", None])
-    made.build()
-    return made
+def lab(bench: Bench) -> Lab:
+    """Give the small project as it was built."""
+    return bench.restored()
 
 
 @pytest.fixture

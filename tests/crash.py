@@ -1,8 +1,9 @@
 """Run the pipeline in processes that are killed at a chosen boundary: before or after a provider call or a commit.
 
-Started as a script with a project's folder; it parses once, then forks a child for each line of JSON on stdin:
-`key`, `base_url`, `kill_at` (a boundary's number or null), `grace_seconds`, `max_requests`, `poll_seconds`. It
-answers with `code`, `boundaries` and `error`; for a child that was killed its parent tells the signal.
+Started as a script with a project's folder; it parses once and does the first line of JSON on stdin itself, so that
+all that is loaded and rendered once is there, then forks a child for each further line: `key`, `base_url`, `kill_at` (a
+boundary's number or null), `grace_seconds`, `max_requests`, `poll_seconds`. It answers with `code`, `boundaries` and
+`error`; for a child that was killed its parent tells the signal.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Boundaries:
 def main() -> None:
     project = parse_project(Options(Path(sys.argv[1]), Path(sys.argv[1])))
     print("ready", flush=True)
+    print(json.dumps(_run(project, json.loads(sys.stdin.readline()))), flush=True)
     for line in sys.stdin:
         print(json.dumps(_fork(project, json.loads(line))), flush=True)
 
@@ -74,7 +76,7 @@ def _fork(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     if child == 0:
         os.close(reading)
         with os.fdopen(writing, "w") as answer:
-            json.dump(_run(project, command), answer)
+            json.dump(_run_in_child(project, command), answer)
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as answer:
@@ -84,9 +86,13 @@ def _fork(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     return {"code": -os.WTERMSIG(status)} if killed else json.loads(said)
 
 
-def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
+def _run_in_child(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     boundaries = Boundaries(command.get("kill_at"))
     boundaries.install()
+    return {**_run(project, command), "boundaries": boundaries.names}
+
+
+def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     sending.MAX_REQUESTS = command.get("max_requests", sending.MAX_REQUESTS)
     budget = command.get("budget_usd")
     settings = Settings(
@@ -99,12 +105,12 @@ def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     try:
         summary = run(project, project.tasks, Provider(command["key"], command["base_url"]), settings, voice)
     except LabelsError as error:
-        return {"code": error.exit_code, "boundaries": boundaries.names, "error": error.message, "said": lines}
+        return {"code": error.exit_code, "error": error.message, "said": lines}
     except Exception:  # noqa: BLE001 - the parent shows it
-        return {"code": 70, "boundaries": boundaries.names, "error": traceback.format_exc(), "said": lines}
+        return {"code": 70, "error": traceback.format_exc(), "said": lines}
     problems = "\n".join(summary.problems)
     code = 1 if problems else 4 if summary.over_budget else 0
-    return {"code": code, "boundaries": boundaries.names, "error": problems, "said": lines}
+    return {"code": code, "error": problems, "said": lines}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,14 @@ class Server:
         return answer if isinstance(answer, list) else answer["data"]
 
 
+def _adapter_of(project: Project) -> tuple[str, ...]:
+    """Tell which project, target and file dbt's adapter in this process is for."""
+    try:
+        return str(project.folder), project.target, project._config.credentials.path
+    except (KeyError, AttributeError):
+        return ()
+
+
 class Lab:
     """A copy of the small project (or of another one) in a folder of its own, with its DuckDB file."""
 
@@ -89,17 +98,26 @@ class Lab:
         (self.folder / "packages.yml").write_text(f"packages: [{{local: {ROOT / 'connector' / 'dbt_package'}}}]\n")
         os.environ["LAB_DUCKDB"] = str(self.database)
         self._project: Project | None = None
+        self._adapter: tuple[str, ...] = ()
 
     def options(self, target: str | None = None, variables: str | None = None) -> Options:
         return Options(self.folder, self.folder, target, variables)
 
     @property
     def project(self) -> Project:
-        """Return the parsed project; `edit_task` and `reparse` make it be parsed anew."""
+        """Return the parsed project; `edit_task` and `reparse` make it be parsed anew.
+
+        So does a project that was parsed since: dbt has one adapter for a process, of the project it parsed last.
+        """
         os.environ["LAB_DUCKDB"] = str(self.database)
-        if self._project is None:
+        if self._project is None or _adapter_of(self._project) != self._adapter:
             self._project = parse_project(self.options())
+            self._adapter = _adapter_of(self._project)
         return self._project
+
+    def restore(self, parsed: Project) -> None:
+        """Take what was parsed of the files as they are again."""
+        self._project = replace(parsed)
 
     def reparse(self) -> Project:
         self._project = None
@@ -135,6 +153,23 @@ class Lab:
             else:
                 block[key] = value
         path.write_text(yaml.safe_dump(document))
+        self.reparse()
+
+    def add_task(self) -> None:
+        """Give the project a second task over the same comments, and a mart that reads its labels."""
+        models = self.folder / "models"
+        document = yaml.safe_load((models / "comments_to_label.yml").read_text())
+        [first] = document["models"]
+        task = {**first["config"]["meta"]["dbt_labels"], "table": "comment_moods"}
+        task["fields"] = [{"name": "calm", "type": "boolean"}, {"name": "stars", "type": "integer", "min": 1, "max": 5}]
+        document["models"].append({"name": "moods_to_label", "config": {"meta": {"dbt_labels": task}}})
+        (models / "comments_to_label.yml").write_text(yaml.safe_dump(document))
+        pending = (models / "comments_to_label.sql").read_text()
+        (models / "moods_to_label.sql").write_text(pending.replace("comment_labels", "comment_moods"))
+        (models / "moods.sql").write_text("select count(*) as texts from {{ source('labels', 'comment_moods') }}")
+        sources = yaml.safe_load((models / "raw.yml").read_text())
+        sources["sources"][1]["tables"].append({"name": "comment_moods"})
+        (models / "raw.yml").write_text(yaml.safe_dump(sources))
         self.reparse()
 
     def move_table(self, table: str) -> None:
@@ -178,3 +213,24 @@ class Lab:
             batches = session.macro("batches", events=session.relation("label_events"))
             rows = session.handle.rows(f"select state from ({batches}) as batches order by planned_at, batch_key")
         return [row["state"] for row in rows]
+
+
+class Bench:
+    """A lab that is built once and put back to how it was then before each test."""
+
+    def __init__(self, folder: Path, lab: Lab) -> None:
+        self._lab = lab
+        self._kept = folder / "kept"
+        self._parsed = lab.project
+        shutil.copytree(lab.folder, self._kept / "project", symlinks=True)
+        shutil.copy(lab.database, self._kept / "warehouse.duckdb")
+
+    def restored(self) -> Lab:
+        """Return the lab as it was."""
+        shutil.rmtree(self._lab.folder)
+        shutil.copytree(self._kept / "project", self._lab.folder, symlinks=True)
+        self._lab.database.with_suffix(".duckdb.wal").unlink(missing_ok=True)
+        shutil.copy(self._kept / "warehouse.duckdb", self._lab.database)
+        self._lab.restore(self._parsed)
+        os.environ["LAB_DUCKDB"] = str(self._lab.database)
+        return self._lab

@@ -3,83 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from connector import __version__
 from connector.cli import main
+from tests.command import QUICKLY, Command, run_command
 from tests.lab import KEY, ROOT, Lab, Server
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command ended with."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Return stdout, which must be one JSON document and nothing else."""
-        assert self.code == 0, self
-        return json.loads(self.out)
-
-
-def run_command(lab: Lab, capfd: pytest.CaptureFixture[str], *arguments: str) -> Said:
-    """Run a command on the lab in this process, as the console script does."""
-    where = ["--project-dir", str(lab.folder)] if "--project-dir" not in arguments else []
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main([*arguments, *where, "--profiles-dir", str(lab.folder)])
-    out, err = capfd.readouterr()
-    assert isinstance(ended.value.code, int)
-    return Said(ended.value.code, out, err)
-
-
-class Bench:
-    """A lab that is built once and put back to how it was then before each test."""
-
-    def __init__(self, folder: Path, lab: Lab) -> None:
-        self._lab = lab
-        self._kept = folder / "kept"
-        shutil.copytree(lab.folder, self._kept / "project", symlinks=True)
-        shutil.copy(lab.database, self._kept / "warehouse.duckdb")
-
-    def restored(self) -> Lab:
-        """Return the lab as it was."""
-        shutil.rmtree(self._lab.folder)
-        shutil.copytree(self._kept / "project", self._lab.folder, symlinks=True)
-        shutil.copy(self._kept / "warehouse.duckdb", self._lab.database)
-        return self._lab
-
-
-Command = Callable[..., Said]
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Give a bench with six comments of four texts, one of them blank, built up to the pending model."""
-    folder = tmp_path_factory.mktemp("cli")
-    lab = Lab(folder)
-    lab.add_comments(["Loved it", "Hated it", "Loved it", "The music was fine", "  ", None])
-    lab.build()
-    return Bench(folder, lab)
-
-
-@pytest.fixture
-def lab(bench: Bench) -> Lab:
-    """Give the bench's lab as it was at first."""
-    return bench.restored()
 
 
 @pytest.fixture
@@ -89,26 +24,6 @@ def command(lab: Lab, server: Server, capfd: pytest.CaptureFixture[str], monkeyp
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     return lambda *arguments: run_command(lab, capfd, *arguments)
-
-
-QUICKLY = ("--yes", "--poll-seconds", "0.01", "--grace-seconds", "0")
-
-
-def _add_task(lab: Lab) -> None:
-    """Give the project a second task over the same comments, and a mart that reads its labels."""
-    models = lab.folder / "models"
-    document = yaml.safe_load((models / "comments_to_label.yml").read_text())
-    [first] = document["models"]
-    task = {**first["config"]["meta"]["dbt_labels"], "table": "comment_moods"}
-    task["fields"] = [{"name": "calm", "type": "boolean"}, {"name": "stars", "type": "integer", "min": 1, "max": 5}]
-    document["models"].append({"name": "moods_to_label", "config": {"meta": {"dbt_labels": task}}})
-    (models / "comments_to_label.yml").write_text(yaml.safe_dump(document))
-    pending = (models / "comments_to_label.sql").read_text()
-    (models / "moods_to_label.sql").write_text(pending.replace("comment_labels", "comment_moods"))
-    (models / "moods.sql").write_text("select count(*) as texts from {{ source('labels', 'comment_moods') }}")
-    sources = yaml.safe_load((models / "raw.yml").read_text())
-    sources["sources"][1]["tables"].append({"name": "comment_moods"})
-    (models / "raw.yml").write_text(yaml.safe_dump(sources))
 
 
 def test_the_commands_of_a_first_run_from_plan_to_status(lab: Lab, server: Server, command: Command) -> None:
@@ -174,7 +89,7 @@ def test_json_stays_clean_where_python_and_dbt_write_it_in_a_process_of_their_ow
 def test_a_limit_sends_so_many_texts_per_task_and_a_following_run_the_rest(
     lab: Lab, server: Server, command: Command
 ) -> None:
-    _add_task(lab)
+    lab.add_task()
     lab.reparse()
     lab.dbt("run", "--select", "moods_to_label")
     assert command("run", "--json", "--limit", "2", *QUICKLY).json["run"]["labelled"] == 4
@@ -219,7 +134,7 @@ def test_status_and_plan_need_no_key_and_no_provider(
 
 
 def test_build_labels_two_tasks_and_runs_what_reads_them(lab: Lab, server: Server, command: Command) -> None:
-    _add_task(lab)
+    lab.add_task()
     built = command("build", "--json", *QUICKLY).json
     assert built["run"]["labelled"] == 6
     assert set(built["labels"]) == {"comments_to_label", "moods_to_label"}

@@ -40,6 +40,7 @@ class Forge:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
+        assert self.run(self.fresh())["code"] == 0, "the first is run by the parent of all others"
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -150,7 +151,7 @@ FINAL_FAULTS: dict[str, Any] = {
     "rows always truncated": {"row_truncate": {"share": 0.5, "by": "content"}},
     "rows always unavailable": {"row_500": {"share": 0.5, "by": "content"}},
 }
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 0.4
 
 
 def _run_until_done(forge: Forge, key: str, kills: list[int] = []) -> list[str]:  # noqa: B006 - only read

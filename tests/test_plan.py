@@ -22,8 +22,8 @@ from connector.shard import Pending, Room, Shard, group, write_shards
 from connector.task import Task
 from connector.token import counter, is_countable
 from tests.books import check_money
+from tests.command import run_command
 from tests.lab import Lab, Server
-from tests.test_cli import run_command
 from tests.test_result import _task
 
 _texts = st.lists(st.text(max_size=200), min_size=1, max_size=30)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from connector.run import Settings
+from tests.command import QUICKLY, Said, run_command
 from tests.lab import Lab, Server
-from tests.test_cli import QUICKLY, Said, run_command
 
 ONCE = Settings(poll_seconds=0.01, grace_seconds=0.0, once=True)
 Command = Callable[..., Said]

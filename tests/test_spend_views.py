@@ -11,7 +11,6 @@ import pytest
 from connector.run import Settings
 from tests.demo import dbt
 from tests.lab import Lab, Server
-from tests.test_cli import _add_task
 
 ONCE = Settings(poll_seconds=0.01, grace_seconds=0.0, once=True)
 TABLES = ("comment_labels", "comment_moods")
@@ -21,7 +20,7 @@ SUMS = ("labelled", "input_tokens", "cached_tokens", "output_tokens", "reasoning
 @pytest.fixture
 def spent(lab: Lab, server: Server) -> Lab:
     """Give two tasks with batches of three days, two models and versions: loaded, tried again, refused, in flight."""
-    _add_task(lab)
+    lab.add_task()
     lab.edit_task(run={"max_output_tokens": 50, "rows_per_request": 2})
     lab.dbt("run", "--select", "comments_to_label", "moods_to_label")
     server.faults(row_not_json={"share": 1.0, "times": 1}, reasoning={"tokens": 3, "share": 1.0})

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from connector.errors import LeaseHeld, LeaseLost
-from connector.warehouse.project import Session
+from connector.warehouse.session import Session
 
 DURATION_SECONDS = 600
 _CLOCK_STEP_SECONDS = 5.0

@@ -12,7 +12,8 @@ from connector.budget import Charge
 from connector.ledger import TOKEN_LIMIT, UNRESOLVED, Identity, State, read_queue_limit
 from connector.task import Task
 from connector.warehouse import lease
-from connector.warehouse.project import Project, Session
+from connector.warehouse.project import Project
+from connector.warehouse.session import Session
 
 _UNRESOLVED = ", ".join(f"'{state.value}'" for state in UNRESOLVED)
 # a limit that was named longer ago may have been raised since
@@ -67,32 +68,31 @@ def read_queue(project: Project, task: Task, provider: Identity, stuck: Sequence
 
     `stuck` are batches of which nothing more can be known: they are left out.
     """
-    model = task.model
-    known = f"batch_key not in ({', '.join('?' for _ in stuck) or 'null'})" if stuck else "true"
+    known = f"batch_key not in ({', '.join('?' for _ in stuck)})" if stuck else "true"
+    unsure_states = (State.UPLOADED.value, State.CREATING.value, State.FENCING.value)
     with project.connect() as session:
-        waiting = session.handle.rows(
-            f"select sum(enqueued_tokens) as tokens from ({_batches(session)}) as batches"
-            f" where model = ? and provider = ? and state in ({_UNRESOLVED}) and state <> ? and {known}",
-            [model, provider.base_url, State.ENDED.value, *stuck],
+        now = lease.clock(session)
+        [counted] = session.handle.rows(
+            f"select sum(case when model = ? and state in ({_UNRESOLVED}) and state <> ? and {known}"
+            " then enqueued_tokens end) as tokens,"
+            " count(case when creating_at > ? then 1 end) as created,"
+            f" count(case when label_table = ? and state in (?, ?, ?) and {known} then 1 end) as unsure"
+            f" from ({_batches(session)}) as batches where provider = ?",
+            [
+                *(task.model, State.ENDED.value, *stuck),
+                now - timedelta(hours=1),
+                *(task.table, *unsure_states, *stuck),
+                provider.base_url,
+            ],
         )
         refused = session.handle.rows(
             f"select message, last_event_at from ({_batches(session)}) as batches"
             " where model = ? and provider = ? and state = ? and reason = ? order by last_event_at desc limit 1",
-            [model, provider.base_url, State.REFUSED.value, TOKEN_LIMIT],
-        )
-        now = lease.clock(session)
-        created = session.handle.rows(
-            f"select count(*) as batches from ({_batches(session)}) as batches where provider = ? and creating_at > ?",
-            [provider.base_url, now - timedelta(hours=1)],
-        )
-        unsure = session.handle.rows(
-            f"select count(*) as batches from ({_batches(session)}) as batches"
-            f" where label_table = ? and state in (?, ?, ?) and {known}",
-            [task.table, State.UPLOADED.value, State.CREATING.value, State.FENCING.value, *stuck],
+            [task.model, provider.base_url, State.REFUSED.value, TOKEN_LIMIT],
         )
     named = [row["message"] or "" for row in refused if now - row["last_event_at"] < _LIMIT_KNOWN_FOR]
     limit = read_queue_limit(named[0]) if named else None
-    return Queue(int(waiting[0]["tokens"] or 0), limit, int(created[0]["batches"]), int(unsure[0]["batches"]))
+    return Queue(int(counted["tokens"] or 0), limit, int(counted["created"]), int(counted["unsure"]))
 
 
 @dataclass(frozen=True)

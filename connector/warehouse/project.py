@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,20 +14,19 @@ from typing import Any, TextIO
 
 from dbt.adapters.base import BaseAdapter
 from dbt.adapters.factory import get_adapter_by_type
-from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.graph.nodes import GenericTestNode, ModelNode, SeedNode, SnapshotNode
-from dbt_common.exceptions import DbtBaseException
 
 from connector import __version__
-from connector.errors import ProjectError, TaskError, WarehouseError, WarehouseLocked
+from connector.errors import ProjectError, TaskError, WarehouseLocked
 from connector.task import Task
 from connector.warehouse.declaration import PACKAGE, Declaration, read_tasks
+from connector.warehouse.invocation import UntilInterrupted, dbt_message, invoke, queries_ended
+from connector.warehouse.session import Session
 
 _HANDLES = {"duckdb": "connector.warehouse.duckdb"}
 _LOCK_PATIENCE_SECONDS = 30.0
-# macros that only write SQL: dbt takes milliseconds for each call, and a run makes hundreds
-_CONSTANT = frozenset({"labels_relation", "utc_now", "batches", "batch_charge", "rejections", "text_history"})
+_CONNECTION = "dbt_labels"
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,11 @@ class Project:
     is_interrupted: Callable[[], bool] = _never
     lock_patience_seconds: float = _LOCK_PATIENCE_SECONDS
     _rendered: dict[str, Any] = field(default_factory=dict)
-    _handle: Any = None
+    _session: Session | None = None
+    _opened: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _users: int = 0
+    _keeps_open: bool = False
+    _is_broken: bool = False
 
     @property
     def name(self) -> str:
@@ -107,12 +109,13 @@ class Project:
         with self.connect():
             pass
         try:
-            sink: TextIO = io.StringIO() if quiet else _UntilInterrupted(self.is_interrupted)
-            result = _invoke([command, *arguments, *self.options.arguments()], self.manifest, sink)
+            sink: TextIO = io.StringIO() if quiet else UntilInterrupted(self.is_interrupted)
+            with queries_ended(self._adapter_type, self.is_interrupted):
+                result = invoke([command, *arguments, *self.options.arguments()], self.manifest, sink)
         finally:
             self._handles.release(self._adapter.connections)
         if not result.success:
-            said = _dbt_message(result) if quiet else "see dbt's messages above"
+            said = dbt_message(result) if quiet else "see dbt's messages above"
             raise ProjectError(f"`dbt {command} {' '.join(arguments)}` failed: {said}")
 
     def model(self, task: Task) -> ModelNode:
@@ -193,37 +196,61 @@ class Project:
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Session]:
-        """Open the warehouse, waiting a while for a lock to end, and let go of it at the end.
+        """Open the warehouse, waiting a while for a lock to end, and let go of it at the end, or see `kept_open`.
 
         Raises `WarehouseLocked` or `WarehouseError`. An error of the database inside is given as `WarehouseError`.
         """
-        adapter = self._adapter
-        self._handles.check_credentials(self._config.credentials)
-        deadline = time.monotonic() + self.lock_patience_seconds
-        # what dbt remembers of the database is of before its hook made tables, and of before others changed it
-        adapter.cache.clear()
-        with adapter.connection_named("dbt_labels"):
-            try:
-                wrapped = self._open(adapter, deadline)
-                handle = self._handle = self._handles.Handle(wrapped)
-                try:
-                    yield Session(adapter, handle, self._rendered)
-                except handle.errors as error:
-                    raise WarehouseError(f"the warehouse refused: {str(error).partition(chr(10))[0]}") from error
-                except DbtBaseException as error:
-                    raise WarehouseError(f"dbt refused: {str(error).strip()}") from error
-            finally:
-                self._handle = None
-                adapter.connections.release()
-                self._handles.release(adapter.connections)
+        session = self._session = self._session or self._open_session()
+        self._users += 1
+        try:
+            with session.translated():
+                yield session
+        except BaseException:
+            self._is_broken = True
+            raise
+        finally:
+            self._users -= 1
+            if self._is_broken or not self._keeps_open:
+                self.let_go()
+
+    @contextlib.contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Leave the warehouse open between the `connect`s inside; `let_go` gives others a turn in between."""
+        assert not self._keeps_open, "one at a time: the inner one would end the outer one"
+        self._keeps_open = True
+        try:
+            yield
+        finally:
+            self._keeps_open = False
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the warehouse unless it is in use just now: others get their turn until the next `connect`."""
+        if self._session is None or self._users:
+            return
+        self._session, self._is_broken = None, False
+        self._opened.close()
 
     def end_query(self) -> None:
         """Have what the database is doing for an open `connect` fail at once; to be called by another thread."""
-        handle = self._handle
-        if handle is not None:
-            handle.interrupt()
+        session = self._session
+        if session is not None:
+            session.handle.interrupt()
 
-    def _open(self, adapter: BaseAdapter, deadline: float) -> Any:
+    def _open_session(self) -> Session:
+        adapter = self._adapter
+        self._handles.check_credentials(self._config.credentials)
+        # what dbt remembers of the database is of before its hook made tables, and of before others changed it
+        adapter.cache.clear()
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._handles.release, adapter.connections)
+            opened.enter_context(adapter.connection_named(_CONNECTION))
+            session = Session(adapter, self._handles.Handle(self._open(adapter)), self._rendered)
+            self._opened = opened.pop_all()
+        return session
+
+    def _open(self, adapter: BaseAdapter) -> Any:
+        deadline = time.monotonic() + self.lock_patience_seconds
         said = False
         while True:
             try:
@@ -236,12 +263,16 @@ class Project:
                     self.say(f"{translated.message}; waiting up to {self.lock_patience_seconds:.0f} s for it")
                     said = True
                 adapter.connections.release()
-                adapter.connections.set_connection_name("dbt_labels")
+                adapter.connections.set_connection_name(_CONNECTION)
                 time.sleep(0.25)
 
     @property
+    def _adapter_type(self) -> str:
+        return self.manifest.metadata.adapter_type or ""
+
+    @property
     def _adapter(self) -> BaseAdapter:
-        adapter = get_adapter_by_type(self.manifest.metadata.adapter_type or "")
+        adapter = get_adapter_by_type(self._adapter_type)
         adapter.set_macro_resolver(self.manifest)
         return adapter
 
@@ -251,55 +282,7 @@ class Project:
 
     @property
     def _handles(self) -> ModuleType:
-        return import_module(_HANDLES[self.manifest.metadata.adapter_type or ""])
-
-
-class Session:
-    """An open warehouse: macros by dbt, rows and record batches by the raw handle."""
-
-    def __init__(self, adapter: BaseAdapter, handle: Any, rendered: dict[str, Any]) -> None:
-        self._adapter = adapter
-        self._rendered = rendered
-        self.handle = handle
-
-    def macro(self, name: str, **arguments: Any) -> Any:
-        """Return what a macro of the package returns, once per project where it depends on its arguments alone."""
-        call = f"{name} {sorted(arguments.items())}"
-        if name in _CONSTANT and call in self._rendered:
-            return self._rendered[call]
-        result = self._adapter.execute_macro(name, project=PACKAGE, kwargs=arguments)
-        result = result.strip() if isinstance(result, str) else result
-        if name in _CONSTANT:
-            self._rendered[call] = result
-        return result
-
-    def relation(self, table: str) -> str:
-        """Return a table of the labels schema, quoted for SQL."""
-        return str(self.macro("labels_relation", identifier=table))
-
-    def quote(self, column: str) -> str:
-        """Return a column's name, quoted for SQL."""
-        return str(self._adapter.quote(column))
-
-    def columns(self, relation: str) -> dict[str, str]:
-        """Return a relation's columns and types in lower case; empty where there is no such relation."""
-        try:
-            rows = self.handle.rows(f"describe select * from {relation}")
-        except self.handle.errors:
-            return {}
-        return {str(row["column_name"]).lower(): str(row["column_type"]).lower() for row in rows}
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit everything inside, or nothing."""
-        self.handle.execute("begin transaction")
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(*self.handle.errors):  # an aborted transaction may be gone already
-                self.handle.execute("rollback")
-            raise
-        self.handle.execute("commit")
+        return import_module(_HANDLES[self._adapter_type])
 
 
 def parse_project(options: Options) -> Project:
@@ -307,10 +290,10 @@ def parse_project(options: Options) -> Project:
 
     Raises `ProjectError` with dbt's own words, `TaskError` with every mistake of every task.
     """
-    result = _invoke(["parse", *options.arguments()], None, io.StringIO())
+    result = invoke(["parse", *options.arguments()], None, io.StringIO())
     manifest = result.result
     if not isinstance(manifest, Manifest):
-        said = _dbt_message(result)
+        said = dbt_message(result)
         raise ProjectError(f"dbt could not parse the project: {said}", _hint(said))
     adapter_type = manifest.metadata.adapter_type or ""
     if adapter_type not in _HANDLES:
@@ -319,39 +302,6 @@ def parse_project(options: Options) -> Project:
     _check_package(project)
     project.tasks, project.notes = read_tasks(_declarations(manifest), project.folder)
     return project
-
-
-class _UntilInterrupted(io.StringIO):
-    """Pass on to stderr what dbt says until somebody interrupts it: after that it says a traceback."""
-
-    def __init__(self, is_interrupted: Callable[[], bool]) -> None:
-        super().__init__()
-        self._is_interrupted = is_interrupted
-
-    def write(self, said: str) -> int:
-        """Write it, or not."""
-        return len(said) if self._is_interrupted() else sys.stderr.write(said)
-
-    def flush(self) -> None:
-        """Write what stderr still holds."""
-        sys.stderr.flush()
-
-
-def _invoke(arguments: list[str], manifest: Manifest | None, sink: TextIO) -> dbtRunnerResult:
-    # dbt writes to stdout, which is for data here
-    quiet = [] if isinstance(sink, _UntilInterrupted) else ["--quiet"]
-    with contextlib.redirect_stdout(sink):
-        result = dbtRunner(manifest=manifest).invoke([*arguments, *quiet])
-    if isinstance(result.exception, KeyboardInterrupt):
-        raise result.exception
-    return result
-
-
-def _dbt_message(result: dbtRunnerResult) -> str:
-    if result.exception:
-        return str(result.exception).strip()
-    failed = [node for node in getattr(result.result, "results", []) if node.status in ("error", "fail")]
-    return "\n".join(f"{node.node.name}: {str(node.message).strip()}" for node in failed) or "see logs/dbt.log"
 
 
 def _hint(said: str) -> str | None:

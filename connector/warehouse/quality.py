@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from connector.errors import LabelsError, ProjectError, TaskError, WarehouseError
 from connector.task import AnyOf, Task, TaskField, Text
-from connector.warehouse.project import Named, Project, Session
+from connector.warehouse.project import Named, Project
+from connector.warehouse.session import Session
 from connector.warehouse.tables import check_tables
 
 METRICS = ("accuracy", "kappa", "macro_f1")

@@ -20,8 +20,9 @@ from connector.result import Outcome
 from connector.shard import Shard, TooLarge
 from connector.task import Boolean, Integer, Task
 from connector.warehouse import lease
-from connector.warehouse.project import Project, Session
+from connector.warehouse.project import Project
 from connector.warehouse.rows import Rejection, claim_rows, label_rows, read_batch, reopened_rows
+from connector.warehouse.session import Session
 
 _FACTS = [
     "run_key",
@@ -71,7 +72,7 @@ class Refusal:
 
 
 class Ledger:
-    """The ledger in a project's warehouse, as one run sees it. Opens the warehouse for each call, never longer."""
+    """The ledger in a project's warehouse, as one run sees it. Every write is one transaction."""
 
     def __init__(self, project: Project, run_key: str) -> None:
         self.project = project

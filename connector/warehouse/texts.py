@@ -16,8 +16,9 @@ from connector.files import open_private
 from connector.request import prompt_hash
 from connector.shard import Pending
 from connector.task import AnyOf, Boolean, OneOf, Task
-from connector.warehouse.project import Project, Session
+from connector.warehouse.project import Project
 from connector.warehouse.quality import gold_texts
+from connector.warehouse.session import Session
 from connector.warehouse.tables import check_tables
 
 # of which texts those that may be sent are meant

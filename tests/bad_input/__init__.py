@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from tests.command import Said
 from tests.lab import Lab
-from tests.test_cli import Said
 
 MODEL = "models/comments_to_label.sql"
 YAML = "models/comments_to_label.yml"

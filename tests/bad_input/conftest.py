@@ -8,8 +8,8 @@ import pytest
 
 from connector.run import Settings
 from tests.bad_input import Command
-from tests.lab import KEY, QUICK, Lab, Server
-from tests.test_cli import Bench, run_command
+from tests.command import run_command
+from tests.lab import KEY, QUICK, Bench, Lab, Server
 
 
 @pytest.fixture(scope="package")

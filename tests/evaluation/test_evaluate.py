@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from tests.command import run_command
 from tests.demo import dbt, insert
 from tests.evaluation import judged, key, label
 from tests.lab import Lab
-from tests.test_cli import run_command
 
 LABELS = "main_labels.comment_labels"
 

@@ -1,0 +1,74 @@
+"""dbt's own commands, run in this process, and ended when somebody interrupts them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from dbt.adapters.factory import get_adapter_by_type
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
+
+_WATCH_SECONDS = 0.2
+
+
+class UntilInterrupted(io.StringIO):
+    """Pass on to stderr what dbt says until somebody interrupts it: after that it says a traceback."""
+
+    def __init__(self, is_interrupted: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_interrupted = is_interrupted
+
+    def write(self, said: str) -> int:
+        """Write it, or not."""
+        return len(said) if self._is_interrupted() else sys.stderr.write(said)
+
+    def flush(self) -> None:
+        """Write what stderr still holds."""
+        sys.stderr.flush()
+
+
+def invoke(arguments: list[str], manifest: Manifest | None, sink: TextIO) -> dbtRunnerResult:
+    """Run a dbt command in this process, what it prints to `sink`; with `manifest` nothing is parsed."""
+    # dbt writes to stdout, which is for data here
+    quiet = [] if isinstance(sink, UntilInterrupted) else ["--quiet"]
+    with contextlib.redirect_stdout(sink):
+        result = dbtRunner(manifest=manifest).invoke([*arguments, *quiet])
+    if isinstance(result.exception, KeyboardInterrupt):
+        raise result.exception
+    return result
+
+
+def dbt_message(result: dbtRunnerResult) -> str:
+    """Return what dbt says of a command that failed."""
+    if result.exception:
+        return str(result.exception).strip()
+    failed = [node for node in getattr(result.result, "results", []) if node.status in ("error", "fail")]
+    return "\n".join(f"{node.node.name}: {str(node.message).strip()}" for node in failed) or "see logs/dbt.log"
+
+
+@contextlib.contextmanager
+def queries_ended(adapter_type: str, is_interrupted: Callable[[], bool]) -> Iterator[None]:
+    """While dbt runs in here, end its queries once somebody interrupts it.
+
+    dbt does that too, but only once: it then waits for whatever a thread of it was just about to begin.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_WATCH_SECONDS):
+            if is_interrupted():
+                with contextlib.suppress(Exception):  # of dbt or of any driver, for a query that has just ended
+                    get_adapter_by_type(adapter_type).cancel_open_connections()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
