@@ -334,7 +334,10 @@ def _raise_for(summary: Summary) -> None:
             "\n".join(summary.over_budget), "the rest stays pending; raise the budget, or run again for another one"
         )
     if summary.problems:
-        raise LabelsError("\n".join(summary.problems), "everything else is loaded; it is safe to run again")
+        raise LabelsError(
+            "\n".join(summary.problems),
+            "everything else is loaded; once this is mended, it is safe to run again",
+        )
 
 
 def _report_pilot(screen: Screen, project: Project, tasks: list[Task], summary: Summary) -> None:

@@ -21,6 +21,8 @@ from connector.result import Outcome, judge_batch
 from connector.run import Progress, Run
 
 OUTPUT_KEPT = timedelta(days=30)
+# twice the window that was asked for: a run does not wait for ever, least of all for a word that it does not know
+_LONGEST_BATCH = timedelta(days=2)
 _SLACK_SECONDS = 120
 _SHARE_OF_AGE = 0.05
 
@@ -68,6 +70,11 @@ def poll(run: Run, batch: Batch) -> None:
     done = remote.completed + remote.failed
     run.progress[batch.batch_key] = Progress(batch.batch_key, batch.task.name, remote.status, done, batch.claims)
     if not remote.is_terminal:
+        if batch.submitted_at is not None and run.ledger.clock() - batch.submitted_at > _LONGEST_BATCH:
+            run.stuck[batch.batch_key] = (
+                f"after {_LONGEST_BATCH.days} days the provider still calls {remote.id} `{remote.status}`;"
+                " run again later, or `dbt-labels cancel`"
+            )
         return
     has_answers = done or remote.output_file_id or remote.error_file_id
     if remote.status == "failed" and not has_answers:

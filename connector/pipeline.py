@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -120,17 +120,29 @@ def label(
         return Summary()
     provider = connect()
     try:
-        return run(project, tasks, provider, settings, voice)
+        agreed = {plan.standing.table: plan.standing.open_texts for plan in plans}
+        return run(project, tasks, provider, settings, voice, agreed)
     finally:
         provider.close()
 
 
-def run(project: Project, tasks: Sequence[Task], provider: Provider, settings: Settings, voice: Voice) -> Summary:
+def run(
+    project: Project,
+    tasks: Sequence[Task],
+    provider: Provider,
+    settings: Settings,
+    voice: Voice,
+    agreed: Mapping[str, int] | None = None,
+) -> Summary:
     """Send what is pending and load what is answered, until every text that was pending at the start has an outcome.
 
-    With `once`: one round. A task with a quality gate sends its gold texts first, and the rest once the gate holds.
+    `agreed` is how many texts of each table somebody has agreed to pay for. With `once`: one round. A task with a
+    quality gate sends its gold texts first, and the rest once the gate holds.
     """
-    outboxes = [open_outbox(task, settings, bool(gates(project, task))) for task in tasks]
+    outboxes = [
+        open_outbox(task, settings, bool(gates(project, task)), None if agreed is None else agreed[task.table])
+        for task in tasks
+    ]
     with _started(project, tasks, provider, settings, voice) as started:
         for _ in _rounds(started):
             with project.kept_open():

@@ -39,7 +39,12 @@ class Standing:
     @property
     def may_spend(self) -> bool:
         """Tell whether a run could send anything: what is pending, or is in flight and may come back unanswered."""
-        return self.has_work or self.in_flight > 0
+        return self.open_texts > 0
+
+    @property
+    def open_texts(self) -> int:
+        """Return how many texts a run could send: each that is pending, or in flight and may come back unanswered."""
+        return sum(self.pending.values()) + self.in_flight
 
     @property
     def has_work(self) -> bool:

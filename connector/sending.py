@@ -44,14 +44,17 @@ class Outbox:
     """What is left to send for a task: all pending texts first, then those to be tried again.
 
     With `gold_only` only gold texts are sent: all that a pilot sends, and what a quality gate wants to see answered
-    before the rest. `price` is that of the whole run. `refills` counts how often it has waited for the budget's room,
-    `refusals` how often the queue was full; `waits_for` are the batches one of which has to end first.
+    before the rest. `agreed_texts` is how many somebody has agreed to pay for, None for any number: what arrives later,
+    perhaps while a gate waits for its gold, is for the next run. `price` is that of the whole run. `refills` counts how
+    often it has waited for the budget's room, `refusals` how often the queue was full; `waits_for` are the batches one
+    of which has to end first.
     """
 
     task: Task
     price: Price | None
     rows_per_request: int
     gold_only: bool = False
+    agreed_texts: int | None = None
     sent_texts: int = 0
     began: bool = False
     shards: Iterator[Shard | TooLarge | NoRoom] | None = None
@@ -85,7 +88,7 @@ class Outbox:
         return self.has_sent_all(run) and (run.settings.pilot or not self.gold_only)
 
 
-def open_outbox(task: Task, settings: Settings, has_gate: bool = False) -> Outbox:
+def open_outbox(task: Task, settings: Settings, has_gate: bool = False, agreed_texts: int | None = None) -> Outbox:
     """Return a task's outbox; with a gate, gold texts go first.
 
     Raises `UsageError` where there is a budget and nobody knows the price.
@@ -96,7 +99,8 @@ def open_outbox(task: Task, settings: Settings, has_gate: bool = False) -> Outbo
             f"task `{task.name}` has a budget, but the price of `{task.model}` is not known",
             "say what its batches cost in the task's `price` (`input_usd_per_mtok`, `output_usd_per_mtok`)",
         )
-    return Outbox(task, price, task.run.rows_per_request, gold_only=has_gate or settings.pilot)
+    gold_only = has_gate or settings.pilot
+    return Outbox(task, price, task.run.rows_per_request, gold_only=gold_only, agreed_texts=agreed_texts)
 
 
 def fill(run: Run, outbox: Outbox) -> None:
@@ -105,11 +109,12 @@ def fill(run: Run, outbox: Outbox) -> None:
     if outbox.shards is not None or (outbox.began and free <= outbox.sent_from):
         return
     path = run.folder / f"{outbox.task.table}.arrow"
-    limit, of_batches = run.settings.limit, None
+    limit, of_batches = None, None
     if outbox.began:
-        limit, of_batches = None, sorted(free)
-    elif limit is not None:
-        limit = max(0, limit - outbox.sent_texts)
+        of_batches = sorted(free)
+    else:
+        mosts = [most for most in (run.settings.limit, outbox.agreed_texts) if most is not None]
+        limit = max(0, min(mosts) - outbox.sent_texts) if mosts else None
     which: Which = "gold" if outbox.gold_only else "pending"
     spooled = spool_texts(run.project, outbox.task, path, limit, of_batches, which)
     outbox.sent_texts += 0 if outbox.began else spooled

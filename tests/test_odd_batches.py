@@ -52,6 +52,19 @@ def test_an_id_that_names_somebody_elses_batch_is_left_as_it_is_and_nothing_is_s
     assert _sent(server) == (1 + 1, 3)
 
 
+def test_a_batch_that_never_ends_is_left_after_two_days_and_loaded_once_it_has(lab: Lab, between: Between) -> None:
+    between.change(LOOK, edited(status="resting", output_file_id=None))
+    assert lab.run(between.provider(), PATIENT_ONCE).problems == [], "a word that is not known is waited for at first"
+    lab.sql("update main_labels.label_events set event_at = event_at - interval 49 hour")
+    [problem] = lab.run(between.provider()).problems
+    assert "after 2 days the provider still calls batch_" in problem
+    assert "`resting`" in problem
+    assert (lab.states(), lab.outcomes(), _sent(between.server)) == (["submitted"], {}, (1, 3))
+    between.heal()
+    assert lab.run(between.provider()).labelled == 3
+    assert _sent(between.server) == (1, 3)
+
+
 def _fail(**changes: Any) -> Callable[[httpx.Response], Response | None]:
     """Show a completed batch as one that failed."""
     reasons = {"object": "list", "data": [{"code": "server_error", "message": "it broke at the end"}]}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from connector import pipeline
+from connector.pipeline import Voice
+from connector.plan import Plan
 from connector.run import Settings
 from tests.books import highest_charges
 from tests.command import QUICKLY, Command
 from tests.gate import GOLD, REST, Gated
-from tests.lab import Server
+from tests.lab import QUICK, Server
 
 
 def _bound(gated: Gated, texts: str) -> Decimal:
@@ -58,3 +61,21 @@ def test_a_limit_counts_a_gold_text_once_however_often_it_is_tried(gated: Gated,
     summary = gated.lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0, limit=5))
     assert summary.labelled == 5
     assert [len(texts) for texts in gated.sent()] == [3, 3, 2, 2]
+
+
+def test_what_arrives_while_the_gate_waits_for_its_gold_is_for_the_next_run_and_its_own_price(
+    gated: Gated, server: Server
+) -> None:
+    gated.judge(GOLD, agree=True)
+    prices: list[Plan] = []
+    late = ["That came late", "And that too"]
+
+    def say(line: str) -> None:
+        if "submitted as" in line and late:
+            gated.lab.add_comments([late.pop(), late.pop()])
+
+    for labelled in (8, 2, 0):
+        project, voice = gated.lab.project, Voice(say, lambda progress: None, prices.extend)
+        summary = pipeline.label(project, project.tasks, server.provider, QUICK, voice)
+        assert (summary.labelled, summary.problems) == (labelled, [])
+    assert [sum(plan.standing.pending.values()) for plan in prices] == [8, 2, 0]
