@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from tests.between import Between
 from tests.http import serving
 from tests.lab import Bench, Lab, Server
+
+# the same examples each time, so that a change is judged by what it changed; HYPOTHESIS_PROFILE=default looks for new
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(scope="session")
