@@ -33,6 +33,8 @@ MAX_WHOLE = 2**53 - 1
 # More texts in one request lose more at once, and models lose count.
 MAX_ROWS = 100
 CONFIDENCE = "_confidence"
+# OpenAI's names of models that think before they answer (reasoning guide, read November 2026)
+_REASONING_MODEL = re.compile(r"(gpt-[5-9]|o\d)")
 _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -291,6 +293,11 @@ class Task(_Strict):
                 for name in sorted(names)
                 if name.endswith(CONFIDENCE) and name.removesuffix(CONFIDENCE) in names
             ]
+            if _REASONING_MODEL.match(self.model) and self.params.get("reasoning_effort") != "none":
+                mistakes.append(
+                    f"run.confidence: `{self.model}` is a reasoning model, and those give probabilities only where they"
+                    " are told not to reason: add `params: {reasoning_effort: none}`"
+                )
         if self.run.rows_per_request > 1 and "id" in names:
             mistakes.append("fields: `id` is the text's id in a packed request: choose another name")
         if self.text in names:

@@ -13,6 +13,7 @@ from tests.lab import Lab, Server
 from tests.test_packing import HOSTILE
 
 TEXTS = [f"What a film, take {number}" for number in range(20)]
+UNREASONED = {"reasoning_effort": "none"}
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_change_of_packing_labels_nothing_again(lab: Lab, server: Server) -> N
 
 
 def test_confidences_are_those_of_the_provider_alone_and_packed(lab: Lab, server: Server) -> None:
-    lab.edit_task(run={"max_output_tokens": 50, "rows_per_request": 5, "confidence": True})
+    lab.edit_task(params=UNREASONED, run={"max_output_tokens": 50, "rows_per_request": 5, "confidence": True})
     lab.build()
     assert lab.run(server.provider()).labelled == 27
     rows = lab.sql(
@@ -129,7 +130,7 @@ def test_confidences_are_those_of_the_provider_alone_and_packed(lab: Lab, server
         assert least == min(sentiment, themes)
     assert len(set(rows)) > 10
     packed = dict(lab.sql("select text_key, sentiment_confidence from main_labels.comment_labels"))
-    lab.edit_task(version=2, run={"max_output_tokens": 50, "confidence": True})
+    lab.edit_task(params=UNREASONED, version=2, run={"max_output_tokens": 50, "confidence": True})
     lab.build()
     lab.run(server.provider())
     alone = dict(lab.sql("select text_key, sentiment_confidence from main_labels.comment_labels where version = 2"))
@@ -138,7 +139,7 @@ def test_confidences_are_those_of_the_provider_alone_and_packed(lab: Lab, server
 
 
 def test_without_log_probabilities_there_is_no_confidence(lab: Lab, server: Server) -> None:
-    lab.edit_task(run={"max_output_tokens": 50, "confidence": True})
+    lab.edit_task(params=UNREASONED, run={"max_output_tokens": 50, "confidence": True})
     lab.build()
     server.faults(no_logprobs={"share": 1.0})
     assert lab.run(server.provider()).labelled == 27

@@ -80,6 +80,16 @@ def test_an_unknown_or_missing_key_is_named_with_its_place(changes: dict[str, An
     assert _mistakes(**changes) == [said]
 
 
+@pytest.mark.parametrize("model", ["gpt-6-luna", "gpt-5.1", "o4-mini"])
+def test_confidence_of_a_reasoning_model_needs_it_not_to_reason(model: str) -> None:
+    sure: dict[str, Any] = {"model": model, "run": {"confidence": True}}
+    for params in ({}, {"reasoning_effort": "low"}):
+        [mistake] = _mistakes(**sure, params=params)
+        assert "`params: {reasoning_effort: none}`" in mistake
+    for fit in ({"params": {"reasoning_effort": "none"}}, {"model": "gpt-4.1-mini"}):
+        assert isinstance(parse_task("m", {**BLOCK, **sure, **fit}), Task)
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

@@ -144,6 +144,13 @@ def _check_reasoning(body: Body, model: str) -> None:
             code="unsupported_parameter",
             param="max_tokens",
         )
+    if effort != "none" and body.get("logprobs"):
+        raise Problem(
+            400,
+            "logprobs are not supported with reasoning models.",
+            code="unsupported_parameter",
+            param="logprobs",
+        )
     for name in ("temperature", "top_p"):
         # Sampling can be set only where the model is told not to reason.
         if effort != "none" and body.get(name) not in (None, 1):

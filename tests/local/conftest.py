@@ -99,7 +99,9 @@ class Lab:
     def line(self, number: int, text: str | None = None, **body: Any) -> Line:
         """Build one request line."""
         messages = [{"role": "system", "content": "Label it."}, {"role": "user", "content": text or f"text {number}"}]
-        asked = {"model": MODEL, "messages": messages, "response_format": schema_format(FIELDS), **body}
+        # a reasoning model gives probabilities only where it does not reason
+        effort = {"reasoning_effort": "none"} if body.get("logprobs") else {}
+        asked = {"model": MODEL, "messages": messages, "response_format": schema_format(FIELDS), **effort, **body}
         return {"custom_id": f"c{number}", "method": "POST", "url": "/v1/chat/completions", "body": asked}
 
     def packed(self, number: int, texts: Sequence[str], **body: Any) -> Line:

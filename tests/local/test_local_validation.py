@@ -191,6 +191,7 @@ BODY_FAULTS: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"surprise": 1}, "unknown_parameter", "surprise"),
     ({"max_tokens": 5}, "unsupported_parameter", "max_tokens"),
     ({"temperature": 0}, "unsupported_value", "temperature"),
+    ({"logprobs": True, "reasoning_effort": "low"}, "unsupported_parameter", "logprobs"),
     ({"reasoning_effort": "much"}, "invalid_value", "reasoning_effort"),
     ({"max_completion_tokens": 0}, "integer_below_min_value", "max_completion_tokens"),
     ({"max_completion_tokens": "9"}, "invalid_type", "max_completion_tokens"),
