@@ -29,6 +29,10 @@ class Session:
         """Give every error of the database, or of dbt, as `WarehouseError`."""
         try:
             yield
+        except KeyboardInterrupt:
+            # the database may go on with its query, and closing it would wait for that
+            self.handle.interrupt()
+            raise
         except self.handle.errors as error:
             raise WarehouseError(f"the warehouse refused: {str(error).partition(chr(10))[0]}") from error
         except DbtBaseException as error:
@@ -69,7 +73,9 @@ class Session:
         self.handle.execute("begin transaction")
         try:
             yield
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                self.handle.interrupt()
             with contextlib.suppress(*self.handle.errors):  # an aborted transaction may be gone already
                 self.handle.execute("rollback")
             raise
