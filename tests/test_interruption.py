@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import suppress
 
+import duckdb
 import pytest
 
 from connector.console import Interruption
@@ -20,6 +21,9 @@ from tests.lab import ROOT, Lab
 _LONG = "select count(*) as n from range(300000) a(i), range(300000) b(j) where (i * j) % 1000003 = 7"
 
 
+@pytest.mark.skipif(
+    duckdb.__version__ < "2", reason="DuckDB 1.x sometimes waits for a query before it closes its database"
+)
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_ends_a_long_query_at_once(lab: Lab, sent: signal.Signals) -> None:
     project = lab.project
