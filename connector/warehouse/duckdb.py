@@ -75,7 +75,8 @@ class Handle:
 
     def stream(self, sql: str) -> pa.RecordBatchReader:
         """Return a large result as record batches, read as they are taken."""
-        return self._connection.sql(sql).to_arrow_reader(_ARROW_ROWS)
+        reader = self._connection.sql(sql).to_arrow_reader(_ARROW_ROWS)
+        return pa.RecordBatchReader.from_batches(reader.schema, _batches(reader))
 
     def interrupt(self) -> None:
         """Have the running statement fail, from another thread."""
@@ -106,3 +107,10 @@ class Handle:
         columns = ", ".join(f'"{name}"' for name in row)
         marks = ", ".join("?" for _ in row)
         self.execute(f"insert into {relation} ({columns}) values ({marks})", list(row.values()))
+
+
+def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from reader
+    except OSError as error:  # so says Arrow what DuckDB said in the middle of a result
+        raise duckdb.Error(str(error)) from error
