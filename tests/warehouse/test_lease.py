@@ -102,7 +102,9 @@ def _meets(lab: PostgresLab, change: str, act: Callable[[], None]) -> list[Label
         other.cursor().execute(change)
         thread = threading.Thread(target=acting)
         thread.start()
-        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
         while thread.is_alive() and lab.sql(waiting) == [(0,)]:
             pass
         assert thread.is_alive(), f"it did not wait: {raised}"
