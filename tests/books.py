@@ -16,7 +16,8 @@ def check_money(lab: Lab) -> None:
         " count(*) filter (where l.outcome = 'labelled')"
         " from main_labels.label_events e"
         " join main_labels.label_events p on p.batch_key = e.batch_key and p.event = 'planned'"
-        " left join main_labels.comment_labels l on l.batch_key = e.batch_key where e.event = 'loaded' group by 1, 2, 3, 4, 5, 6"
+        " left join main_labels.comment_labels l on l.batch_key = e.batch_key"
+        " where e.event = 'loaded' group by 1, 2, 3, 4, 5, 6"
     )
     for key, cost, _, read, written, bound, row_cost, row_read, row_written, labelled in rows:
         assert (row_cost, row_read, row_written) == (cost, read, written), key

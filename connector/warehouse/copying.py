@@ -26,8 +26,8 @@ class _EndedError(Exception):
 class Outflow:
     """The rows of a query on their way out, copied by a thread of its own that waits for its reader.
 
-    The server sends each row as a message of its own (protocol 3.0, "COPY Operations"), and psycopg2 hands on message by
-    message: so a chunk never ends within a row, however long a text is.
+    The server sends each row as a message of its own (protocol 3.0, "COPY Operations"), and psycopg2 hands on message
+    by message: so a chunk never ends within a row, however long a text is.
     """
 
     def __init__(self, connection: Any, sql: str, schema: pa.Schema) -> None:

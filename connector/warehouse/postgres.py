@@ -105,7 +105,7 @@ class Handle:
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def columns(self, relation: str) -> dict[str, str]:
-        """Return a relation's columns and types, by the names that DuckDB has; empty where there is no such relation."""
+        """Return a relation's columns and types, as DuckDB names them; empty where there is no such relation."""
         try:
             with self._run(f"select * from {relation} limit 0") as cursor:
                 found = list(cursor.description)

@@ -1,6 +1,7 @@
 """Processes that try for one lease at the same moment, round after round, and say what came of it.
 
-`python -m tests.warehouse.takers FOLDER TAKERS ROUNDS` prints JSON: for each round what each heard, "taken" for the lease.
+`python -m tests.warehouse.takers FOLDER TAKERS ROUNDS` prints JSON: what each heard, round by round, "taken" for the
+lease.
 """
 
 from __future__ import annotations

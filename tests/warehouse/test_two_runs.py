@@ -12,7 +12,10 @@ from tests.test_two_runs import Contestant
 from tests.warehouse.labs import PostgresLab
 
 WAYS = 10
-HELD = r"another run may send and load for `comment_labels` now: process \d+ on \S+, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+HELD = (
+    r"another run may send and load for `comment_labels` now:"
+    r" process \d+ on \S+, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+)
 
 
 def test_of_two_runs_at_once_one_sends_and_the_other_says_who_holds_the_lease_and_since_when(
