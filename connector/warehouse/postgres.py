@@ -48,8 +48,11 @@ def check_credentials(credentials: Any) -> None:
 
 def translate_open(error: Exception) -> WarehouseError:
     """Return the error of connecting in our words."""
-    text = str(error.__cause__ or error).strip()
-    return WarehouseError(f"the PostgreSQL database could not be opened: {text.splitlines()[0] if text else error!r}")
+    said: BaseException | None = error
+    while said is not None and not isinstance(said, psycopg2.Error):  # dbt tells little of what it was told
+        said = said.__cause__ or said.__context__
+    text = " ".join(str(said or error).split())
+    return WarehouseError(f"the PostgreSQL database could not be opened: {text}")
 
 
 def release(connections: Any) -> None:
