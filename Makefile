@@ -8,7 +8,7 @@ LABELS := $(BIN)/dbt-labels
 
 help:
 	@echo "make demo    label the comments in dbt_project/ with the local server: no key, no cost"
-	@echo "make test    run the whole test suite"
+	@echo "make test    run the whole test suite: DuckDB, and PostgreSQL where its server is installed"
 	@echo "make check   ruff, mypy --strict, layers"
 	@echo "make format  ruff format and fixes"
 	@echo "make clean   remove .venv and what the demo made"
@@ -22,7 +22,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev,postgres]'
 	@touch $@
 
 demo: $(VENV)/.demo

@@ -13,10 +13,11 @@ def check_money(lab: Lab) -> None:
     rows = lab.sql(
         "select e.batch_key, e.cost_usd, e.uncosted, e.input_tokens, e.output_tokens, p.bound_usd,"
         " coalesce(sum(l.cost_usd), 0), coalesce(sum(l.input_tokens), 0), coalesce(sum(l.output_tokens), 0),"
-        " count(*) filter (l.outcome = 'labelled')"
+        " count(*) filter (where l.outcome = 'labelled')"
         " from main_labels.label_events e"
         " join main_labels.label_events p on p.batch_key = e.batch_key and p.event = 'planned'"
-        " left join main_labels.comment_labels l on l.batch_key = e.batch_key where e.event = 'loaded' group by all"
+        " left join main_labels.comment_labels l on l.batch_key = e.batch_key"
+        " where e.event = 'loaded' group by 1, 2, 3, 4, 5, 6"
     )
     for key, cost, _, read, written, bound, row_cost, row_read, row_written, labelled in rows:
         assert (row_cost, row_read, row_written) == (cost, read, written), key

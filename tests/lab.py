@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -81,7 +82,8 @@ class Server:
 def _adapter_of(project: Project) -> tuple[str, ...]:
     """Tell which project, target and file dbt's adapter in this process is for."""
     try:
-        return str(project.folder), project.target, project._config.credentials.path
+        credentials = project._config.credentials
+        return str(project.folder), project.target, getattr(credentials, "path", credentials.database)
     except (KeyError, AttributeError):
         return ()
 
@@ -190,14 +192,15 @@ class Lab:
 
     def labels(self, version: int = 1) -> dict[str, tuple[Any, ...]]:
         """Return the labels by the text itself."""
+        texts = self.sql("select distinct comment_text from raw.comments where comment_text is not null")
+        by_key = {hashlib.sha256(text.encode()).hexdigest(): text for (text,) in texts}
         rows = self.sql(
-            "select distinct c.comment_text, l.sentiment, l.themes from main_labels.comment_labels l"
-            " join (select distinct comment_text, sha256(comment_text) as text_key from raw.comments) c"
-            " on c.text_key = l.text_key where l.outcome = 'labelled' and l.version = ?",
+            "select distinct text_key, sentiment, themes from main_labels.comment_labels"
+            " where outcome = 'labelled' and version = ?",
             [version],
         )
-        found = {row[0]: row[1:] for row in rows}
-        assert len(found) == len(rows), "a text has two labels"
+        found = {by_key[row[0]]: row[1:] for row in rows if row[0] in by_key}
+        assert len(found) == sum(row[0] in by_key for row in rows), "a text has two labels"
         return found
 
     def outcomes(self) -> dict[str, int]:

@@ -45,12 +45,15 @@ def release(connections: Any) -> None:
 
 
 class Handle:
-    """One open connection of dbt's, used directly."""
+    """The open connection of dbt's connection manager, used directly."""
 
     errors = (duckdb.Error,)
 
-    def __init__(self, wrapped: Any) -> None:
-        self._connection: duckdb.DuckDBPyConnection = wrapped.cursor()
+    def __init__(self, connections: Any) -> None:
+        self._connection: duckdb.DuckDBPyConnection = connections.get_thread_connection().handle.cursor()
+
+    def close(self) -> None:
+        """Do nothing: the connection ends with the database, which `release` closes."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run a statement; parameters are `?`."""
@@ -62,14 +65,26 @@ class Handle:
         names = [column[0] for column in cursor.description or []]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
+    def columns(self, relation: str) -> dict[str, str]:
+        """Return a relation's columns and types; empty where there is no such relation."""
+        try:
+            rows = self.rows(f"describe select * from {relation}")
+        except duckdb.Error:
+            return {}
+        return {str(row["column_name"]): str(row["column_type"]).lower() for row in rows}
+
     def stream(self, sql: str) -> pa.RecordBatchReader:
         """Return a large result as record batches, read as they are taken."""
-        return self._connection.sql(sql).to_arrow_reader(_ARROW_ROWS)
+        reader = self._connection.sql(sql).to_arrow_reader(_ARROW_ROWS)
+        return pa.RecordBatchReader.from_batches(reader.schema, _batches(reader))
 
     def interrupt(self) -> None:
         """Have the running statement fail, from another thread."""
         with suppress(duckdb.Error):  # closed in the meantime
             self._connection.interrupt()
+
+    def lock(self, relation: str) -> None:
+        """Do nothing: the file has one writer."""
 
     def append(self, relation: str, rows: pa.Table) -> None:
         """Append rows by column name."""
@@ -92,3 +107,10 @@ class Handle:
         columns = ", ".join(f'"{name}"' for name in row)
         marks = ", ".join("?" for _ in row)
         self.execute(f"insert into {relation} ({columns}) values ({marks})", list(row.values()))
+
+
+def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from reader
+    except OSError as error:  # so says Arrow what DuckDB said in the middle of a result
+        raise duckdb.Error(str(error)) from error

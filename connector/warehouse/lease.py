@@ -35,6 +35,7 @@ def this_holder(owner: str) -> Holder:
 def take(session: Session, holder: Holder, tables: Iterable[str]) -> None:
     """Take the leases of all tables or none; raise `LeaseHeld` naming who has one. Call it in a transaction."""
     leases = session.relation("label_leases")
+    session.handle.lock(leases)  # of two that look at the same time, both would find it free
     now = clock(session)
     for table in sorted(tables):
         for row in session.handle.rows(f"select * from {leases} where label_table = ?", [table]):
@@ -61,16 +62,17 @@ def take(session: Session, holder: Holder, tables: Iterable[str]) -> None:
 def renew(session: Session, holder: Holder, table: str) -> None:
     """Renew the lease to its full length; raise `LeaseLost` where another run has it. Call it in a transaction."""
     leases = session.relation("label_leases")
+    # written before it is read: from here to the end of the transaction nobody else can take the lease
+    session.handle.execute(
+        f"update {leases} set until_at = ? where label_table = ? and owner = ?",
+        [_end(clock(session)), table, holder.owner],
+    )
     mine = session.handle.rows(f"select 1 from {leases} where label_table = ? and owner = ?", [table, holder.owner])
     if not mine:
         raise LeaseLost(
             f"this run's lease for `{table}` ended and another run took it",
             "nothing more is sent by this one; look at `dbt-labels status`",
         )
-    session.handle.execute(
-        f"update {leases} set until_at = ? where label_table = ? and owner = ?",
-        [_end(clock(session)), table, holder.owner],
-    )
 
 
 def release(session: Session, holder: Holder) -> None:

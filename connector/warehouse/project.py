@@ -24,7 +24,7 @@ from connector.warehouse.declaration import PACKAGE, Declaration, read_tasks
 from connector.warehouse.invocation import UntilInterrupted, dbt_message, invoke, queries_ended
 from connector.warehouse.session import Session
 
-_HANDLES = {"duckdb": "connector.warehouse.duckdb"}
+_HANDLES = {"duckdb": "connector.warehouse.duckdb", "postgres": "connector.warehouse.postgres"}
 _LOCK_PATIENCE_SECONDS = 30.0
 _CONNECTION = "dbt_labels"
 
@@ -245,16 +245,20 @@ class Project:
         with contextlib.ExitStack() as opened:
             opened.callback(self._handles.release, adapter.connections)
             opened.enter_context(adapter.connection_named(_CONNECTION))
-            session = Session(adapter, self._handles.Handle(self._open(adapter)), self._rendered)
+            self._open(adapter)
+            handle = self._handles.Handle(adapter.connections)
+            opened.callback(handle.close)
+            session = Session(adapter, handle, self._rendered)
             self._opened = opened.pop_all()
         return session
 
-    def _open(self, adapter: BaseAdapter) -> Any:
+    def _open(self, adapter: BaseAdapter) -> None:
         deadline = time.monotonic() + self.lock_patience_seconds
         said = False
         while True:
             try:
-                return adapter.connections.get_thread_connection().handle
+                _ = adapter.connections.get_thread_connection().handle  # opens it
+                return
             except Exception as error:  # whatever the driver raises on connecting
                 translated = self._handles.translate_open(error)
                 if not isinstance(translated, WarehouseLocked) or time.monotonic() > deadline:
@@ -305,6 +309,8 @@ def parse_project(options: Options) -> Project:
 
 
 def _hint(said: str) -> str | None:
+    if "adapter type postgres" in said:
+        return "PostgreSQL needs an extra: pip install 'dbt-labels[postgres]'"
     if "profile" in said:
         return "profiles.yml is looked for in --profiles-dir, DBT_PROFILES_DIR, the current folder and ~/.dbt"
     if "label_ledger" in said:

@@ -61,11 +61,7 @@ class Session:
 
     def columns(self, relation: str) -> dict[str, str]:
         """Return a relation's columns and types in lower case; empty where there is no such relation."""
-        try:
-            rows = self.handle.rows(f"describe select * from {relation}")
-        except self.handle.errors:
-            return {}
-        return {str(row["column_name"]).lower(): str(row["column_type"]).lower() for row in rows}
+        return {name.lower(): kind for name, kind in self.handle.columns(relation).items()}
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

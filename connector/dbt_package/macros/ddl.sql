@@ -10,7 +10,7 @@
     {% endfor %}
     {% if not adapter.check_schema_exists(target.database, dbt_labels.labels_schema()) %}
         {% do statements.append(
-            "create schema if not exists " ~ dbt_labels.labels_relation("x").without_identifier()
+            "create schema if not exists " ~ dbt_labels.schema_reference(dbt_labels.labels_relation("x"))
         ) %}
     {% endif %}
     {% for table, columns in tables.items() %}

@@ -15,3 +15,13 @@
         '[\s\p{Z}\p{Cc}\p{Cf}\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}\x{034F}\x{FE00}-\x{FE0F}]*'
     ))
 {%- endmacro %}
+
+{#- The same characters one by one, because a regular expression there knows no Unicode classes. -#}
+{% macro postgres__is_blank(column) -%}
+    ({{ column }} is null or {{ column }} !~ (
+        '[^\u0001-\u0020\u007F-\u00A0\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890-\u0891\u08E2\u115F-\u1160\u1680'
+        || '\u180E\u2000-\u200F\u2028-\u202F\u205F-\u2064\u2066-\u206F\u2800\u3000\u3164\uFE00-\uFE0F\uFEFF\uFFA0'
+        || '\uFFF9-\uFFFB\U000110BD\U000110CD\U00013430-\U0001343F\U0001BCA0-\U0001BCA3\U0001D173-\U0001D17A'
+        || '\U000E0001\U000E0020-\U000E007F]'
+    ))
+{%- endmacro %}

@@ -13,3 +13,7 @@
 {% macro duckdb__text_key(column) -%}
     sha256({{ column }})
 {%- endmacro %}
+
+{% macro postgres__text_key(column) -%}
+    encode(sha256(convert_to({{ column }}, 'UTF8')), 'hex')
+{%- endmacro %}

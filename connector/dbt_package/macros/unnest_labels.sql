@@ -14,3 +14,12 @@
     from {{ labels }}
     where {{ adapter.quote(field) }} is not null
 {%- endmacro %}
+
+{% macro postgres__unnest_labels(labels, field, keys) -%}
+    select
+        {% for key in keys %}{{ key }}, {% endfor %}
+        members.member as value
+    from {{ labels }}
+    cross join lateral json_array_elements_text(cast({{ adapter.quote(field) }} as json)) as members (member)
+    where {{ adapter.quote(field) }} is not null
+{%- endmacro %}

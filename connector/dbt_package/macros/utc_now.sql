@@ -10,3 +10,8 @@
 {% macro duckdb__utc_now() -%}
     (now() at time zone 'UTC')
 {%- endmacro %}
+
+{#- now() there is when the transaction began, which may have waited for a lock since: leases go by the clock. -#}
+{% macro postgres__utc_now() -%}
+    (clock_timestamp() at time zone 'UTC')
+{%- endmacro %}

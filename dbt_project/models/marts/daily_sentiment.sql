@@ -10,7 +10,10 @@ final as (
         sum(case when sentiment = 'positive' then 1 else 0 end) as positive,
         sum(case when sentiment = 'negative' then 1 else 0 end) as negative,
         sum(case when sentiment = 'neutral' then 1 else 0 end) as neutral,
-        avg(case sentiment when 'positive' then 1.0 when 'negative' then -1.0 else 0.0 end) as net_sentiment
+        cast(
+            avg(case sentiment when 'positive' then 1.0 when 'negative' then -1.0 else 0.0 end)
+            as {{ dbt_labels.type_double() }}
+        ) as net_sentiment
     from comments
     group by cast({{ dbt.date_trunc("day", "posted_at") }} as date), platform
 )

@@ -16,7 +16,7 @@ final as (
         platform,
         intent,
         comments,
-        comments * 1.0 / sum(comments) over (partition by platform) as share
+        cast(comments as {{ dbt_labels.type_double() }}) / sum(comments) over (partition by platform) as share
     from counted
 )
 
