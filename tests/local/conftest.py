@@ -19,7 +19,7 @@ import pytest
 from connector.local import LocalServer, ServerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 300.0
 MODEL = "gpt-6-luna"
 FIELDS: dict[str, Any] = {
     "sentiment": {"type": "string", "enum": ["positive", "negative", "neutral"]},
