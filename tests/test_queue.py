@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from connector import sending
+from connector import pipeline, sending
 from connector.run import Settings
 from connector.warehouse.money import read_queue
 from tests.lab import Lab, Server
@@ -94,3 +95,16 @@ def test_no_more_batches_are_created_in_an_hour_than_can_be(
     assert any("3 batches were created within an hour" in line for line in said)
     lab.sql("update main_labels.label_events set event_at = event_at - interval 61 minute")
     assert len(lab.run(server.provider(), ONCE).submitted) == 3
+
+
+def test_what_has_been_there_for_long_is_looked_at_less_often(
+    lab: Lab, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(pipeline, "time", SimpleNamespace(sleep=waits.append))
+    server.faults(slow=3)
+    lab.run(server.provider(), Settings(poll_seconds=30.0, grace_seconds=0.0, once=True))
+    lab.sql("update main_labels.label_events set event_at = event_at - interval 1 hour")
+    lab.run(server.provider(), Settings(poll_seconds=30.0, grace_seconds=0.0))
+    assert waits
+    assert all(70 < seconds < 80 for seconds in waits), "a fiftieth of an hour"
