@@ -80,10 +80,11 @@ class Server:
 
 
 def _adapter_of(project: Project) -> tuple[str, ...]:
-    """Tell which project, target and file dbt's adapter in this process is for."""
+    """Tell which project, target, database and variables dbt's adapter in this process is for."""
     try:
         credentials = project._config.credentials
-        return str(project.folder), project.target, getattr(credentials, "path", credentials.database)
+        database = getattr(credentials, "path", credentials.database)
+        return str(project.folder), project.target, database, str(project._config.cli_vars)
     except (KeyError, AttributeError):
         return ()
 

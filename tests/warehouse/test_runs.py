@@ -118,7 +118,8 @@ def test_a_new_field_of_every_type_becomes_a_column_and_is_filled(lab: Lab, serv
         {"name": "stars", "type": "integer", "min": 1, "max": 5},
         {"name": "gist", "type": "text", "max": 100},
     ]
-    lab.edit_task(fields=fields, run={"max_output_tokens": 100, "confidence": True})
+    unreasoned = {"reasoning_effort": "none"}
+    lab.edit_task(fields=fields, params=unreasoned, run={"max_output_tokens": 100, "confidence": True})
     lab.build()
     assert lab.run(server.provider()).labelled == 3
     rows = lab.sql("select calm, stars, gist, cost_usd from main_labels.comment_labels")
