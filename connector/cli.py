@@ -16,6 +16,7 @@ import click
 from connector import __version__, pipeline, planning, reopening
 from connector.check import check_setup
 from connector.console import (
+    INTERRUPTED,
     Interruption,
     Screen,
     batch_lines,
@@ -42,8 +43,6 @@ from connector.warehouse.project import Options, Project, parse_project
 from connector.warehouse.quality import gate_failures, gates, read_changes, read_quality
 from connector.warehouse.tables import Ledger
 from connector.warehouse.texts import count_labels
-
-_INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -378,7 +377,7 @@ def _explain(error: BaseException, interruption: Interruption, show_traceback: b
     # an interrupted database or dbt gives errors of its own
     if interruption.happened or isinstance(error, (KeyboardInterrupt, click.exceptions.Abort)):
         interruption.say()
-        return _INTERRUPTED
+        return INTERRUPTED
     if isinstance(error, click.ClickException):
         error.show()
         return UsageError.exit_code

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import signal
 import socket
 import sys
@@ -91,15 +93,18 @@ class Screen:
             raise UsageError("nothing was sent")
 
 
+INTERRUPTED = 130  # the exit code
 _ENDING = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_SECONDS = 0.2
 
 
 @dataclass
 class Interruption:
     """Whether Ctrl-C or SIGTERM came, and what there is to do and to say then.
 
-    `end_query` stops what the database is doing, because Python hears of a signal only when that is done. `in_flight`
-    looks into the ledger.
+    `end_query` stops what the database is doing, because Python hears of a signal only when that is done; it is called
+    again and again until there is something to say, for a query that has just begun. `in_flight` looks into the ledger.
+    A second signal ends the process at once, whatever it waits for: that is as safe as SIGKILL.
     """
 
     happened: bool = False
@@ -128,7 +133,8 @@ class Interruption:
                 signal.signal(number, handler)
 
     def say(self) -> None:
-        """Say on stderr what is in flight and how to go on; a second signal ends the process at once."""
+        """Say on stderr what is in flight and how to go on."""
+        self.end_query = None
         for number in _ENDING:
             signal.signal(number, signal.SIG_DFL)
         batches: list[Batch] = []
@@ -152,8 +158,16 @@ class Interruption:
         raise KeyboardInterrupt
 
     def _listen(self, heard: socket.socket) -> None:
-        while numbers := heard.recv(16):
-            if self.end_query is not None and not set(_ENDING).isdisjoint(numbers):
+        count = 0
+        while True:
+            if select.select([heard], [], [], _AGAIN_SECONDS if count else None)[0]:
+                numbers = heard.recv(16)
+                if not numbers:
+                    return
+                count += sum(number in _ENDING for number in numbers)
+            if count > 1:
+                os._exit(INTERRUPTED)
+            if count and self.end_query is not None:
                 self.end_query()
 
 

@@ -47,6 +47,29 @@ def test_a_signal_ends_a_long_query_at_once(lab: Lab, sent: signal.Signals) -> N
     assert lab.sql("select count(*) from main_labels.label_leases") == [(0,)]
 
 
+_DEAF = """
+from connector.console import Interruption
+with Interruption.caught():
+    print("begun", flush=True)
+    while True:
+        try:
+            while True:
+                pass
+        except KeyboardInterrupt:
+            print("heard", flush=True)
+"""
+
+
+def test_a_second_signal_ends_what_the_first_does_not() -> None:
+    process = subprocess.Popen([sys.executable, "-c", _DEAF], stdout=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout is not None
+    for said in (b"begun\n", b"heard\n"):
+        assert process.stdout.readline() == said
+        process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    process.stdout.close()
+
+
 def test_dbt_interrupted_says_no_traceback(lab: Lab) -> None:
     staging = lab.folder / "models" / "stg_comments.sql"
     staging.write_text("{{ config(materialized='table') }}\n" + staging.read_text() + f", ({_LONG}) as work")
