@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,10 +15,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from connector.errors import TaskError
-from connector.task import Task
+from connector.task import Run, Task
 
 PACKAGE = "dbt_labels"
 _RAW_TAGS = re.compile(r"\{%-?\s*(?:end)?raw\s*-?%\}")
+_ENDS_QUOTES = re.compile("[\"'`\\\\\x00-\x1f\x7f]")
 _WORDING = ("instructions", "fields", "examples")
 
 
@@ -33,6 +35,21 @@ class Declaration:
     sql_file: str
     yaml_file: str | None
     in_sql: bool
+
+
+def declared(models: Iterable[Any]) -> list[Declaration]:
+    """Return what the models of dbt's manifest declare."""
+    return [
+        Declaration(
+            model=node.name,
+            block=node.config.meta[PACKAGE],
+            sql_file=node.original_file_path,
+            yaml_file=node.patch_path.partition("://")[2] if node.patch_path else None,
+            in_sql=PACKAGE in (node.config_call_dict.get("meta") or {}),
+        )
+        for node in models
+        if node.config.meta.get(PACKAGE) is not None
+    ]
 
 
 def read_tasks(declarations: Sequence[Declaration], folder: Path) -> tuple[list[Task], list[str]]:
@@ -60,8 +77,27 @@ def read_tasks(declarations: Sequence[Declaration], folder: Path) -> tuple[list[
             notes += _notes_of_jinja(declaration, raw[name])
     mistakes += _shared_tables(tasks)
     if mistakes:
-        raise TaskError("\n".join(mistakes), f'keys are under `config.meta.{PACKAGE}`; see "The task" in README.md')
+        raise TaskError("\n".join(mistakes), f"keys are under `config.meta.{PACKAGE}`; see docs/task.md")
     return tasks, notes
+
+
+def check_quotable(nodes: Iterable[Any]) -> None:
+    """Raise `TaskError` where one of dbt's nodes has a schema or a name that can not stand in SQL as dbt writes it."""
+    mistakes = {
+        f"{node.resource_type} `{node.name}`: its {kind} {name!r} {wrong}"
+        for node in nodes
+        for kind, name in (("schema", node.schema), ("alias", getattr(node, "alias", None) or node.identifier))
+        if (wrong := _wrong_in_sql(name, node.relation_name or ""))
+    }
+    if mistakes:
+        raise TaskError("\n".join(sorted(mistakes)), "make it of letters, digits and _")
+
+
+def _wrong_in_sql(name: str, relation: str) -> str | None:
+    if _ENDS_QUOTES.search(name):
+        return "can not be quoted in SQL"
+    is_bare = re.search(rf"(^|\.){re.escape(name)}(\.|$)", relation)
+    return "is not quoted in SQL by dbt" if is_bare and not re.fullmatch(r"\w+", name) else None
 
 
 def _read_task(declaration: Declaration, raw: Any, folder: Path) -> tuple[Task | None, list[str]]:
@@ -159,7 +195,7 @@ def _mistake(detail: ErrorDetails) -> str:
         return f"`{path}` is missing"
     if kind == "extra_forbidden":
         owner = path.rpartition(".")[0]
-        return f"`{path}` is not a key of {f'`{owner}`' if owner else 'a task'}"
+        return f"`{path}` is not a key of {f'`{owner}`' if owner else 'a task'}{_meant(owner, str(location[-1]))}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         said = "must be" if kind == "union_tag_invalid" else "is missing:"
         return f"`{path}.type` {said} one of {', '.join(sorted(_KINDS))}"
@@ -167,6 +203,13 @@ def _mistake(detail: ErrorDetails) -> str:
         return f"`{path}` must be {_TYPES[kind]}, not {detail['input']!r}"
     text = message.removeprefix("Value error, ").replace("Input should be", "must be")
     return f"`{path}`: {text}" if path else text
+
+
+def _meant(owner: str, key: str) -> str:
+    """Return, for people, the key that is like the one given, where there is one."""
+    keys = {"": {*Task.model_fields, "instructions_file"} - {"name"}, "run": Run.model_fields.keys()}.get(owner, ())
+    near = difflib.get_close_matches(key, keys, 1)
+    return f": did you mean `{near[0]}`?" if near else ""
 
 
 class _Mapping(dict[Hashable, Any]):

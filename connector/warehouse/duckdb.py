@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -23,6 +24,11 @@ def check_credentials(credentials: Any) -> None:
             "the profile's DuckDB database is in memory: labels that were paid for would be lost with the process",
             "give the profile's output a `path`",
         )
+
+
+def is_there(credentials: Any) -> bool:
+    """Tell whether the database's file is there: connecting would make one."""
+    return "://" in credentials.path or credentials.path.startswith("md:") or Path(credentials.path).exists()
 
 
 def translate_open(error: Exception) -> WarehouseError:
@@ -48,6 +54,7 @@ class Handle:
     """The open connection of dbt's connection manager, used directly."""
 
     errors = (duckdb.Error,)
+    has_transactions = True
 
     def __init__(self, connections: Any) -> None:
         self._connection: duckdb.DuckDBPyConnection = connections.get_thread_connection().handle.cursor()
@@ -75,7 +82,9 @@ class Handle:
 
     def stream(self, sql: str) -> pa.RecordBatchReader:
         """Return a large result as record batches, read as they are taken."""
-        reader = self._connection.sql(sql).to_arrow_reader(_ARROW_ROWS)
+        found = self._connection.sql(sql)
+        read = getattr(found, "to_arrow_reader", None) or found.fetch_record_batch  # as DuckDB 1.4 calls it
+        reader = read(_ARROW_ROWS)
         return pa.RecordBatchReader.from_batches(reader.schema, _batches(reader))
 
     def interrupt(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -49,6 +50,23 @@ def dbt_message(result: dbtRunnerResult) -> str:
         return str(result.exception).strip()
     failed = [node for node in getattr(result.result, "results", []) if node.status in ("error", "fail")]
     return "\n".join(f"{node.node.name}: {str(node.message).strip()}" for node in failed) or "see logs/dbt.log"
+
+
+def hint_for(said: str) -> str | None:
+    """Return what to do about a message of dbt's, where that is known."""
+    if "adapter type postgres" in said or "No module named 'psycopg2'" in said:
+        return "PostgreSQL needs an extra: pip install 'dbt-labels[postgres]'"
+    if re.search(r"adapter type spark|dbt-spark\[session\]|module named '(pyspark|py4j)", said):
+        return "Spark needs an extra, and Java 17 or 21: pip install 'dbt-labels[spark]'"
+    if adapter := re.search(r"find adapter type (\w+)", said):
+        return f"its adapter is not installed here: pip install dbt-{adapter[1]}"
+    if "profile" in said or said.startswith("Path '"):
+        return "profiles.yml is looked for in --profiles-dir, DBT_PROFILES_DIR, the current folder and ~/.dbt"
+    if "dbt deps" in said:
+        return "run `dbt deps`"
+    if "label_ledger" in said or "'dbt_labels' is undefined" in said:
+        return "is the dbt package `dbt_labels` there? `dbt-labels init` puts it in, then run `dbt deps`"
+    return None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from decimal import Decimal
 from connector.budget import Charge
 from connector.ledger import TOKEN_LIMIT, UNRESOLVED, Identity, State, read_queue_limit
 from connector.task import Task
-from connector.warehouse import lease
 from connector.warehouse.project import Project
 from connector.warehouse.session import Session
 
@@ -37,7 +36,7 @@ class Queue:
 def read_charges(project: Project, tables: Sequence[str], run_key: str) -> dict[str, Charge]:
     """Return what each table's batches count for in budgets now; a month is the warehouse clock's."""
     with project.connect() as session:
-        month = lease.clock(session).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        month = session.clock().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         rows = session.handle.rows(
             f"select label_table, state in ({_UNRESOLVED}) as is_open, run_key = ? as is_ours,"
             " planned_at >= ? as is_new, sum(charge) as usd, count(*) - count(charge) as unknown"
@@ -71,7 +70,7 @@ def read_queue(project: Project, task: Task, provider: Identity, stuck: Sequence
     known = f"batch_key not in ({', '.join('?' for _ in stuck)})" if stuck else "true"
     unsure_states = (State.UPLOADED.value, State.CREATING.value, State.FENCING.value)
     with project.connect() as session:
-        now = lease.clock(session)
+        now = session.clock()
         [counted] = session.handle.rows(
             f"select sum(case when model = ? and state in ({_UNRESOLVED}) and state <> ? and {known}"
             " then enqueued_tokens end) as tokens,"
@@ -86,11 +85,11 @@ def read_queue(project: Project, task: Task, provider: Identity, stuck: Sequence
             ],
         )
         refused = session.handle.rows(
-            f"select message, last_event_at from ({_batches(session)}) as batches"
-            " where model = ? and provider = ? and state = ? and reason = ? order by last_event_at desc limit 1",
+            f"select message, refused_at from ({_batches(session)}) as batches"
+            " where model = ? and provider = ? and state = ? and reason = ? order by refused_at desc limit 1",
             [task.model, provider.base_url, State.REFUSED.value, TOKEN_LIMIT],
         )
-    named = [row["message"] or "" for row in refused if now - row["last_event_at"] < _LIMIT_KNOWN_FOR]
+    named = [row["message"] or "" for row in refused if now - row["refused_at"] < _LIMIT_KNOWN_FOR]
     limit = read_queue_limit(named[0]) if named else None
     return Queue(int(counted["tokens"] or 0), limit, int(counted["created"]), int(counted["unsure"]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -14,10 +13,9 @@ from psycopg2 import errors as refusals
 from connector.errors import WarehouseError
 from connector.request import sendable
 from connector.warehouse.copying import Outflow, csv_of
+from connector.warehouse.marks import marked
 
 _READ_BYTES = 1 << 20
-# what stands in quotes or in a comment is no parameter
-_MARK = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|\?""", re.DOTALL)
 # types that mean the same to us, under the name that DuckDB has for them
 _TYPES = {
     16: "boolean",
@@ -46,6 +44,11 @@ def check_credentials(credentials: Any) -> None:
     """Raise `WarehouseError` where the database would not outlive the process: a server's always does."""
 
 
+def is_there(_: Any) -> bool:
+    """Tell that the database may be asked: connecting makes none."""
+    return True
+
+
 def translate_open(error: Exception) -> WarehouseError:
     """Return the error of connecting in our words."""
     said: BaseException | None = error
@@ -68,6 +71,7 @@ class Handle:
     """
 
     errors = (psycopg2.Error,)
+    has_transactions = True
 
     def __init__(self, connections: Any) -> None:
         theirs = connections.get_thread_connection()
@@ -171,7 +175,7 @@ class Handle:
         with self._connection.cursor() as cursor:
             if parameters:
                 values = [sendable(value) if isinstance(value, str) else value for value in parameters]
-                cursor.execute(_marked(sql), values)
+                cursor.execute(marked(sql, "%s"), values)
             else:
                 cursor.execute(sql)
             yield cursor
@@ -180,11 +184,6 @@ class Handle:
         outflow, self._outflow = self._outflow, None
         if outflow is not None:
             outflow.end()
-
-
-def _marked(sql: str) -> str:
-    """Return SQL with psycopg2's marks for parameters in place of `?`."""
-    return _MARK.sub(lambda found: "%s" if found[0] == "?" else found[0], sql.replace("%", "%%"))
 
 
 def _arrow_type(column: Any) -> pa.DataType:

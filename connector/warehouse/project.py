@@ -1,9 +1,11 @@
-"""The user's dbt project: parsed, run and connected to by dbt itself. The only module that meets dbt's Python API."""
+"""The user's dbt project: parsed, run and connected to by dbt itself."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +18,24 @@ from dbt.adapters.base import BaseAdapter
 from dbt.adapters.factory import get_adapter_by_type
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.graph.nodes import GenericTestNode, ModelNode, SeedNode, SnapshotNode
+from dbt.exceptions import DbtProfileError
 
-from connector import __version__
-from connector.errors import ProjectError, TaskError, WarehouseLocked
+from connector.errors import ProfileError, ProjectError, TaskError, WarehouseError, WarehouseLocked
 from connector.task import Task
-from connector.warehouse.declaration import PACKAGE, Declaration, read_tasks
-from connector.warehouse.invocation import UntilInterrupted, dbt_message, invoke, queries_ended
+from connector.warehouse.declaration import PACKAGE, check_quotable, declared, read_tasks
+from connector.warehouse.invocation import UntilInterrupted, dbt_message, hint_for, invoke, queries_ended
+from connector.warehouse.package import check_package
 from connector.warehouse.session import Session
 
+# the raw handles by adapter; any other adapter is used through its driver
 _HANDLES = {"duckdb": "connector.warehouse.duckdb", "postgres": "connector.warehouse.postgres"}
+_HANDLES["spark"] = "connector.warehouse.spark"
+_ANY_HANDLE = "connector.warehouse.dbapi"
+# what databases say of two that make the same thing at the same time, and dbt's cache of a view renamed meanwhile
+_MEETING = re.compile(
+    "already exists|violates unique constraint|concurrent|deadlock|could not serialize|no attribute '_serialize'"
+)
+_MET = "if another dbt was at work on the same schema just then: run again, nothing of this is lost or paid for twice"
 _LOCK_PATIENCE_SECONDS = 30.0
 _CONNECTION = "dbt_labels"
 
@@ -49,7 +60,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Named:
-    """A model, seed or snapshot that a task names. `relation` is dbt's own, for macros; None where it is ephemeral."""
+    """A model, seed, snapshot or source that is named. `relation` is dbt's own, for macros; None where ephemeral."""
 
     name: str
     description: str
@@ -68,7 +79,8 @@ def _never() -> bool:
 class Project:
     """A parsed project. `parse_project` makes it; nothing is connected before `connect`.
 
-    `say` hears of waiting; `is_interrupted` tells whether somebody wants the command to end.
+    `say` hears of waiting; `is_interrupted` tells whether somebody wants the command to end; `dbt_arguments` go with
+    dbt's own commands.
     """
 
     options: Options
@@ -77,7 +89,9 @@ class Project:
     notes: list[str] = field(default_factory=list)
     say: Callable[[str], None] = _silent
     is_interrupted: Callable[[], bool] = _never
+    dbt_arguments: tuple[str, ...] = ()
     lock_patience_seconds: float = _LOCK_PATIENCE_SECONDS
+    undisturbed: threading.Lock = field(default_factory=threading.Lock)
     _rendered: dict[str, Any] = field(default_factory=dict)
     _session: Session | None = None
     _opened: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -96,10 +110,20 @@ class Project:
         return Path(self._config.project_root)
 
     @property
+    def profile(self) -> str:
+        """Return the profile's name."""
+        return str(self._config.profile_name)
+
+    @property
     def target(self) -> str:
         """Return the profile's target with its adapter, for people."""
         config = self._config
         return f"{config.profile_name}.{config.target_name} ({config.credentials.type})"
+
+    @property
+    def has_database(self) -> bool:
+        """Tell whether there is a database to connect to; connecting to DuckDB makes a file where there is none."""
+        return bool(self._handles.is_there(self._config.credentials))
 
     def run_dbt(self, command: str, *arguments: str, quiet: bool = False) -> None:
         """Run a dbt command in this process, its output on stderr; raise `ProjectError` where it fails.
@@ -111,12 +135,15 @@ class Project:
         try:
             sink: TextIO = io.StringIO() if quiet else UntilInterrupted(self.is_interrupted)
             with queries_ended(self._adapter_type, self.is_interrupted):
-                result = invoke([command, *arguments, *self.options.arguments()], self.manifest, sink)
+                given = [command, *arguments, *self.options.arguments(), *self.dbt_arguments]
+                result = invoke(given, self.manifest, sink)
         finally:
             self._handles.release(self._adapter.connections)
         if not result.success:
-            said = dbt_message(result) if quiet else "see dbt's messages above"
-            raise ProjectError(f"`dbt {command} {' '.join(arguments)}` failed: {said}")
+            said = dbt_message(result)
+            told = said if quiet else "see dbt's messages above"
+            hint = _MET if _MEETING.search(said) else None
+            raise ProjectError(f"`dbt {command} {' '.join(arguments)}` failed: {told}", hint)
 
     def model(self, task: Task) -> ModelNode:
         """Return the pending model of a task."""
@@ -128,19 +155,46 @@ class Project:
         return [node for node in _models(self.manifest) if node.unique_id in names]
 
     def named(self, name: str) -> Named | None:
-        """Return what has this name, the project's own before a package's, or None."""
+        """Return what has this name, the project's own before a package's, or None; `source.table` is a source's.
+
+        Raises `TaskError` where it can not be quoted.
+        """
+        sources = self.manifest.sources.values()
+        named = (source for source in sources if f"{source.source_name}.{source.name}" == name)
+        node = self._node(name) or next(named, None)
+        if node is None:
+            return None
+        check_quotable([node])
+        ephemeral = getattr(node.config, "materialized", None) == "ephemeral"
+        relation = None if ephemeral else self._adapter.Relation.create_from(self._config, node)
+        return Named(node.name, node.description, relation)
+
+    def _node(self, name: str) -> ModelNode | SeedNode | SnapshotNode | None:
         found = [
             node
             for node in self.manifest.nodes.values()
             if isinstance(node, (ModelNode, SeedNode, SnapshotNode)) and node.name == name
             if not isinstance(node, ModelNode) or node.version == node.latest_version
         ]
-        if not found:
-            return None
-        node = min(found, key=lambda node: node.package_name != self.name)
-        ephemeral = node.config.materialized == "ephemeral"
-        relation = None if ephemeral else self._adapter.Relation.create_from(self._config, node)
-        return Named(node.name, node.description, relation)
+        return min(found, key=lambda node: node.package_name != self.name, default=None)
+
+    def check_package(self) -> None:
+        """Raise `ProjectError` where the dbt package is not there, or of another version than this command."""
+        check_package(self.manifest, self._adapter)
+
+    def check_names(self) -> None:
+        """Raise `TaskError` where a relation that a task reads has a name that can not stand in quotes."""
+        read = [
+            node
+            for task in self.tasks
+            for node in (
+                self.model(task),
+                *self.parents(task),
+                *map(self._node, filter(None, (task.gold, task.overrides))),
+            )
+            if node is not None
+        ]
+        check_quotable(read)
 
     def test_arguments(self, test: str, task: Task) -> list[dict[str, Any]]:
         """Return the arguments of a test of the package wherever it holds a task, but not where it only warns.
@@ -164,9 +218,7 @@ class Project:
     def choose(self, names: Sequence[str]) -> list[Task]:
         """Return the named tasks, or all; raises `TaskError` for a name without a task, or where there is none."""
         if not self.tasks:
-            raise TaskError(
-                "the project has no task", 'give a model `config.meta.dbt_labels`; see "The task" in README.md'
-            )
+            raise TaskError("the project has no task", "give a model `config.meta.dbt_labels`; see docs/task.md")
         unknown = [name for name in names if name not in {task.name for task in self.tasks}]
         if unknown:
             known = ", ".join(f"`{task.name}`" for task in self.tasks)
@@ -232,10 +284,17 @@ class Project:
         self._opened.close()
 
     def end_query(self) -> None:
-        """Have what the database is doing for an open `connect` fail at once; to be called by another thread."""
-        session = self._session
-        if session is not None:
-            session.handle.interrupt()
+        """Have what the database is doing for an open `connect` fail at once; to be called by another thread.
+
+        Whoever holds `undisturbed` is let be: what ends a command in good order must not be ended itself.
+        """
+        if self.undisturbed.acquire(blocking=False):
+            try:
+                session = self._session
+                if session is not None:
+                    session.handle.interrupt()
+            finally:
+                self.undisturbed.release()
 
     def _open_session(self) -> Session:
         adapter = self._adapter
@@ -245,20 +304,21 @@ class Project:
         with contextlib.ExitStack() as opened:
             opened.callback(self._handles.release, adapter.connections)
             opened.enter_context(adapter.connection_named(_CONNECTION))
-            self._open(adapter)
-            handle = self._handles.Handle(adapter.connections)
+            handle = self._open(adapter)
             opened.callback(handle.close)
             session = Session(adapter, handle, self._rendered)
             self._opened = opened.pop_all()
         return session
 
-    def _open(self, adapter: BaseAdapter) -> None:
+    def _open(self, adapter: BaseAdapter) -> Any:
         deadline = time.monotonic() + self.lock_patience_seconds
         said = False
         while True:
             try:
                 _ = adapter.connections.get_thread_connection().handle  # opens it
-                return
+                return self._handles.Handle(adapter.connections)
+            except WarehouseError:
+                raise
             except Exception as error:  # whatever the driver raises on connecting
                 translated = self._handles.translate_open(error)
                 if not isinstance(translated, WarehouseLocked) or time.monotonic() > deadline:
@@ -286,7 +346,10 @@ class Project:
 
     @property
     def _handles(self) -> ModuleType:
-        return import_module(_HANDLES[self._adapter_type])
+        try:
+            return import_module(_HANDLES.get(self._adapter_type, _ANY_HANDLE))
+        except ModuleNotFoundError as error:
+            raise ProjectError(f"`{self._adapter_type}` can not be used: {error}", hint_for(str(error))) from error
 
 
 def parse_project(options: Options) -> Project:
@@ -294,42 +357,35 @@ def parse_project(options: Options) -> Project:
 
     Raises `ProjectError` with dbt's own words, `TaskError` with every mistake of every task.
     """
-    result = invoke(["parse", *options.arguments()], None, io.StringIO())
-    manifest = result.result
-    if not isinstance(manifest, Manifest):
-        said = dbt_message(result)
-        raise ProjectError(f"dbt could not parse the project: {said}", _hint(said))
-    adapter_type = manifest.metadata.adapter_type or ""
-    if adapter_type not in _HANDLES:
-        raise ProjectError(f"dbt-labels does not work with `{adapter_type}` yet, only with {', '.join(_HANDLES)}")
-    project = Project(options, manifest, [])
-    _check_package(project)
-    project.tasks, project.notes = read_tasks(_declarations(manifest), project.folder)
+    project = read_project(options)
+    project.check_package()
+    declare_tasks(project)
     return project
 
 
-def _hint(said: str) -> str | None:
-    if "adapter type postgres" in said:
-        return "PostgreSQL needs an extra: pip install 'dbt-labels[postgres]'"
-    if "profile" in said:
-        return "profiles.yml is looked for in --profiles-dir, DBT_PROFILES_DIR, the current folder and ~/.dbt"
-    if "label_ledger" in said:
-        return f"is the dbt package `{PACKAGE}` there? add it to packages.yml and run `dbt deps`"
-    return None
+def declare_tasks(project: Project) -> None:
+    """Read every task of a parsed project into it; raises `TaskError` with every mistake of every task."""
+    project.tasks, project.notes = read_tasks(declared(_models(project.manifest)), project.folder)
+    project.check_names()
 
 
-def _check_package(project: Project) -> None:
-    if not any(macro.package_name == PACKAGE for macro in project.manifest.macros.values()):
-        raise ProjectError(
-            f"the project does not have the dbt package `{PACKAGE}`", "add it to packages.yml and run `dbt deps`"
-        )
-    adapter = project._adapter
-    version = str(adapter.execute_macro("package_version", project=PACKAGE)).strip()
-    if version != __version__:
-        raise ProjectError(
-            f"dbt-labels is {__version__}, but the project's dbt package `{PACKAGE}` is {version}",
-            "bring both to the same version, then run `dbt deps`",
-        )
+def read_project(options: Options) -> Project:
+    """Parse the project as dbt does, whatever it has of ours.
+
+    Raises `ProfileError` for the profile and its target, `ProjectError` for the rest, both with dbt's own words.
+    """
+    if not (options.project_dir / "dbt_project.yml").exists():
+        raise ProjectError(f"there is no dbt_project.yml in {options.project_dir}", "--project-dir names the project")
+    # what dbt writes of a manifest takes as long as reading one, and somebody may compare with the one that is there
+    result = invoke(["parse", "--no-write-json", *options.arguments()], None, io.StringIO())
+    manifest = result.result
+    if not isinstance(manifest, Manifest):
+        said = dbt_message(result).rstrip(".")
+        # a folder for profiles that is not there is none of dbt's own errors
+        if isinstance(result.exception, DbtProfileError) or said.startswith("Path '"):
+            raise ProfileError(f"dbt can not use the profile: {said}", hint_for(said))
+        raise ProjectError(f"dbt could not parse the project: {said}", hint_for(said))
+    return Project(options, manifest, [])
 
 
 def _models(manifest: Manifest) -> Iterator[ModelNode]:
@@ -338,17 +394,3 @@ def _models(manifest: Manifest) -> Iterator[ModelNode]:
 
 def _block(node: ModelNode) -> Any:
     return node.config.meta.get(PACKAGE)
-
-
-def _declarations(manifest: Manifest) -> list[Declaration]:
-    return [
-        Declaration(
-            model=node.name,
-            block=_block(node),
-            sql_file=node.original_file_path,
-            yaml_file=node.patch_path.partition("://")[2] if node.patch_path else None,
-            in_sql=PACKAGE in (node.config_call_dict.get("meta") or {}),
-        )
-        for node in _models(manifest)
-        if _block(node) is not None
-    ]

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from connector.errors import LabelsError, ProjectError, TaskError, WarehouseError
+from connector.errors import LabelsError, ProjectError, TaskError, WarehouseError, to_build
 from connector.task import AnyOf, Task, TaskField, Text
 from connector.warehouse.project import Named, Project
+from connector.warehouse.schema import check_tables
 from connector.warehouse.session import Session
-from connector.warehouse.tables import check_tables
 
 METRICS = ("accuracy", "kappa", "macro_f1")
 METRICS_ANY_OF = ("exact_match", "jaccard", "micro_f1", "macro_f1")
@@ -70,7 +70,10 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Quality:
-    """All figures of a task, of every version. `gold_description` is what the gold relation's YAML says of it."""
+    """All figures of a task, of every version. `gold_description` is what the gold relation's YAML says of it.
+
+    `imported` are gold texts whose label of the task's version was imported: it says nothing of the model.
+    """
 
     task: str
     table: str
@@ -81,6 +84,7 @@ class Quality:
     metrics: list[Metric]
     classes: list[ClassQuality]
     confusion: list[Confusion]
+    imported: int
 
     @property
     def versions(self) -> list[int]:
@@ -91,6 +95,19 @@ class Quality:
     def fields(self) -> list[str]:
         """Return the fields that people judged, in the task's order."""
         return list(dict.fromkeys(found.field for found in self.metrics))
+
+    def no_answer(self, version: int) -> str:
+        """Return, for people, that a version can not be measured."""
+        return f"no text of `{self.gold}` has an answer of version {version}"
+
+    def of_imported(self, version: int) -> str:
+        """Return, for people, what to do about imported labels that keep the version from being measured."""
+        if version != self.version or not self.imported:
+            return ""
+        return (
+            f" (labels of {self.imported:,} of them were imported, which says nothing of the model: raise `version`, or"
+            ' take them back, see "Labels that you have already" in docs/day-two.md)'
+        )
 
     def metric(self, version: int, field: str, metric: str) -> Metric | None:
         """Return one figure, or None where nobody judged the field."""
@@ -171,7 +188,7 @@ def gate_failures(project: Project, task: Task) -> list[str]:
         texts = quality.count(task.version, gate.field, "n")
         found = quality.metric(task.version, gate.field, gate.metric)
         if not texts:
-            failures.append(f"{gate.field}: no text of `{quality.gold}` has a label of version {task.version} yet")
+            failures.append(f"{gate.field}: {quality.no_answer(task.version)} yet{quality.of_imported(task.version)}")
         elif found is None or found.value is None:
             failures.append(f"{gate.field}: {gate.metric} has no value on {texts:,} gold texts: they all say the same")
         elif found.value < gate.at_least:
@@ -202,6 +219,12 @@ def read_quality(project: Project, task: Task) -> Quality:
             name: session.handle.rows(session.macro(f"quality_{name}", pairs=f"({pairs}) as pairs"))
             for name in ("metrics", "classes", "confusion")
         }
+        imported = session.handle.rows(
+            f"select count(distinct text_key) as texts from {session.relation(task.table)} where version = ?"
+            " and outcome = 'labelled' and batch_key is null"
+            f" and text_key in (select text_key from {gold.relation})",
+            [task.version],
+        )
     order = {field.name: place for place, field in enumerate(task.fields)}
 
     def of_field(found: Any) -> tuple[int, int]:
@@ -219,6 +242,7 @@ def read_quality(project: Project, task: Task) -> Quality:
         confusion=sorted(
             map(_confusion, rows["confusion"]), key=lambda row: (*of_field(row), row.gold_value, row.label_value)
         ),
+        imported=int(imported[0]["texts"]),
     )
 
 
@@ -266,33 +290,37 @@ def read_changes(project: Project, task: Task, from_version: int, to_version: in
 def gold_texts(session: Session, project: Project, task: Task) -> str:
     """Return SQL that gives `text_key` and `text` of the gold texts that are not blank, one row per text.
 
-    The text is the gold relation's own, or else that of the relation that the pending model selects from. Raises
-    `TaskError` or `WarehouseError`.
+    Overrides count as gold. The text is the relation's own, or else that of the relation that the pending model selects
+    from. Raises `TaskError` or `WarehouseError`.
     """
-    gold = _gold(session, project, task)
-    key, text = session.quote("text_key"), session.quote(task.text)
-    if task.text.lower() in session.columns(str(gold.relation)):
-        source = str(gold.relation)
-    else:
-        source = next(
-            (
-                f"(select * from {node.relation_name} as texts where exists"
-                f" (select 1 from {gold.relation} as gold where gold.{key} = texts.{key}))"
-                for node in project.parents(task)
-                if node.relation_name and {"text_key", task.text.lower()} <= session.columns(node.relation_name).keys()
-            ),
-            "",
-        )
-    if not source:
+    gold, overrides = _gold(session, project, task), _overrides(session, project, task)
+    source = _texts_of(session, project, task, gold)
+    if source is None:
         raise WarehouseError(
             f"task `{task.name}`: `gold: {gold.name}` has no column `{task.text}`, and no relation that the pending"
             " model selects from has the texts",
             f"add `{task.text}` to `{gold.name}`",
         )
+    # what people corrected once and nobody has the text of any more can not be asked
+    corrected = overrides and _texts_of(session, project, task, overrides)
+    both = f"{source} union all {corrected}" if corrected else source
     return (
-        f"select {key} as text_key, min({text}) as text from {source} as gold_texts"
-        f" where {key} is not null and not {session.macro('is_blank', column=text)} group by {key}"
+        f"select text_key, min(text) as text from ({both}) as gold_texts"
+        f" where text_key is not null and not {session.macro('is_blank', column='gold_texts.text')} group by text_key"
     )
+
+
+def _texts_of(session: Session, project: Project, task: Task, named: Named) -> str | None:
+    """Return SQL that gives `text_key` and `text` of a named relation, or nothing where no relation has its texts."""
+    key, text = session.quote("text_key"), session.quote(task.text)
+    chosen = f"select {key} as text_key, {text} as text from"
+    if task.text.lower() in session.columns(str(named.relation)):
+        return f"{chosen} {named.relation}"
+    for node in project.parents(task):
+        if node.relation_name and {"text_key", task.text.lower()} <= session.columns(node.relation_name).keys():
+            same = f"select 1 from {named.relation} as named where named.{key} = texts.{key}"
+            return f"{chosen} {node.relation_name} as texts where exists ({same})"
+    return None
 
 
 def metrics_of(field: TaskField) -> tuple[str, ...]:
@@ -327,7 +355,7 @@ def _named(session: Session, project: Project, where: str, name: str, fields: li
         raise TaskError(f"{where}: it is ephemeral, so there is nothing to read", "make it a table or a view")
     columns = session.columns(str(named.relation))
     if not columns:
-        raise WarehouseError(f"{where} is not built: there is no {named.relation}", f"run `dbt build --select +{name}`")
+        raise WarehouseError(f"{where} is not built: there is no {named.relation}", f"run {to_build(name)}")
     if "text_key" not in columns:
         raise _unfit(f"{where} has no column `text_key`; it has {_list(columns)}")
     if not columns.keys() & set(fields):

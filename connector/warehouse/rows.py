@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from connector.ledger import Batch, Identity, State
+from connector.ledger import Batch, Claim, Identity, State
 from connector.price import read_price
 from connector.request import prompt_hash, sendable
 from connector.result import Outcome
 from connector.shard import Shard
 from connector.task import Boolean, Integer, Task
+
+# as `new_key` makes them: files are named after a batch, and SQL names it
+_BATCH_KEY = re.compile("[0-9a-f]{20}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ def claim_rows(shard: Shard, task: Task, project: str) -> pa.Table:
             "attempt": pa.array([claim.attempt for claim in shard.claims], pa.int64()),
         }
     )
+
+
+def read_claims(rows: pa.RecordBatch) -> Iterator[Claim]:
+    """Give the claims of rows with their columns."""
+    return map(Claim, *(rows.column(name).to_pylist() for name in Claim.__struct_fields__))
 
 
 def label_rows(batch: Batch, outcomes: Sequence[Outcome], now: datetime) -> pa.Table:
@@ -99,10 +108,12 @@ def reopened_rows(rejections: Sequence[Rejection], task: Task, now: datetime) ->
 
 
 def read_batch(row: dict[str, Any]) -> Batch:
-    """Return a row of the macro `batches`; raises `ValidationError` where this release can not read its task."""
+    """Return a row of the macro `batches`; raises `ValueError` where this release can not read it."""
+    if not _BATCH_KEY.fullmatch(row["batch_key"]):
+        raise ValueError("a batch with a key that is none of ours")
     task = _snapshot(row["task_snapshot"])
     own = "input_file_id file_created_at witness_file_id provider_batch_id provider_status output_file_id error_file_id"
-    own += " reason message"
+    own += " labelled rejected retried cost_usd reason message"
     return Batch(
         batch_key=row["batch_key"],
         state=State(row["state"]),
@@ -112,8 +123,10 @@ def read_batch(row: dict[str, Any]) -> Batch:
         run_key=row["run_key"],
         price=read_price(row["price"]),
         claims=int(row["claims"]),
+        requests=int(row["requests"] or row["claims"]),
         input_bytes=int(row["input_bytes"] or 0),
         bound_usd=row["bound_usd"],
+        expected_usd=row["expected_usd"],
         enqueued_tokens=int(row["enqueued_tokens"] or 0),
         completed=int(row["completed"] or 0),
         failed=int(row["failed"] or 0),
@@ -122,6 +135,7 @@ def read_batch(row: dict[str, Any]) -> Batch:
         fencing_at=row["fencing_at"],
         submitted_at=row["submitted_at"],
         ended_at=row["ended_at"],
+        loaded_at=row["loaded_at"],
         **{name: row[name] for name in own.split()},
     )
 

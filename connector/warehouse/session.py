@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from dbt.adapters.base import BaseAdapter
@@ -63,9 +64,22 @@ class Session:
         """Return a relation's columns and types in lower case; empty where there is no such relation."""
         return {name.lower(): kind for name, kind in self.handle.columns(relation).items()}
 
+    def clock(self) -> datetime:
+        """Return the warehouse's time, UTC without zone, as its tables have it."""
+        now = self.handle.rows(f"select {self.macro('utc_now')} as now")[0]["now"]
+        assert isinstance(now, datetime)
+        return now
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything inside, or nothing."""
+        """Commit everything inside, or nothing.
+
+        On an engine without transactions every write stands by itself: then the order of the writes inside is what
+        counts, and each of them may be the last.
+        """
+        if not self.handle.has_transactions:
+            yield
+            return
         self.handle.execute("begin transaction")
         try:
             yield

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from pydantic import ValidationError
-
-from connector.errors import WarehouseError, WarehouseLocked
+from connector.errors import WarehouseLocked
 from connector.ledger import UNRESOLVED, Batch, Claim, Identity, State
 from connector.price import Price
 from connector.request import prompt_hash
 from connector.result import Outcome
 from connector.shard import Shard, TooLarge
-from connector.task import Boolean, Integer, Task
+from connector.task import Task
 from connector.warehouse import lease
+from connector.warehouse.holder import this_holder
 from connector.warehouse.project import Project
-from connector.warehouse.rows import Rejection, claim_rows, label_rows, read_batch, reopened_rows
+from connector.warehouse.rows import Rejection, claim_rows, label_rows, read_batch, read_claims, reopened_rows
+from connector.warehouse.schema import check_tables
 from connector.warehouse.session import Session
+from connector.warehouse.telling import silent, tell_event
 
 _FACTS = [
     "run_key",
@@ -72,13 +73,17 @@ class Refusal:
 
 
 class Ledger:
-    """The ledger in a project's warehouse, as one run sees it. Every write is one transaction."""
+    """The ledger in a project's warehouse, as one run sees it. Every write is one transaction.
 
-    def __init__(self, project: Project, run_key: str) -> None:
+    `tell` hears of each event of a batch once it is written: its name and what of it may be in a log.
+    """
+
+    def __init__(self, project: Project, run_key: str, tell: Callable[..., None] = silent) -> None:
         self.project = project
         self.run_key = run_key
+        self._tell = tell
         self.unreadable: dict[str, str] = {}
-        self._holder = lease.this_holder(run_key)
+        self._holder = this_holder(run_key)
 
     def check(self, tasks: Sequence[Task]) -> None:
         """Raise `WarehouseError` where a table of these tasks or of the ledger is not fit."""
@@ -94,32 +99,37 @@ class Ledger:
             yield
         finally:
             # a database that is locked just now keeps a lease of a process that will be gone: it ends by itself
-            with suppress(WarehouseLocked), self.project.connect() as session, session.transaction():
-                lease.release(session, self._holder)
+            with suppress(WarehouseLocked), self.project.undisturbed:
+                with self.project.connect() as session, session.transaction():
+                    lease.release(session, self._holder)
 
     def renew(self, tables: Iterable[str]) -> None:
         """Renew the leases, once a round; raises `LeaseLost`."""
-        with self.project.connect() as session, session.transaction():
-            for table in tables:
-                lease.renew(session, self._holder, table)
+        with self.writing(tables):
+            pass
 
     def unresolved_tables(self) -> set[str]:
         """Return the tables for which this dbt project has unresolved batches, named by a task or not."""
+        return self.tables_of_batches(UNRESOLVED)
+
+    def tables_of_batches(self, states: Iterable[State] = State) -> set[str]:
+        """Return the tables for which this dbt project has batches in these states, there or not."""
+        wanted = [state.value for state in states]
         with self.project.connect() as session:
             events = session.relation("label_events")
             if not session.columns(events):
                 return set()
             rows = session.handle.rows(
                 f"select distinct label_table from ({session.macro('batches', events=events)}) as batches"
-                f" where project = ? and state in ({_marks(UNRESOLVED)})",
-                [self.project.name, *(state.value for state in UNRESOLVED)],
+                f" where project = ? and state in ({_marks(wanted)})",
+                [self.project.name, *wanted],
             )
         return {row["label_table"] for row in rows}
 
     def clock(self) -> datetime:
         """Return the warehouse's time, UTC without zone."""
         with self.project.connect() as session:
-            return lease.clock(session)
+            return session.clock()
 
     def batches(self, tables: Sequence[str], states: Iterable[State] = UNRESOLVED) -> list[Batch]:
         """Return the batches of these tables in these states, of any version, oldest first.
@@ -141,15 +151,18 @@ class Ledger:
         for row in found:
             try:
                 batches.append(read_batch(row))
-            except ValidationError:
-                self.unreadable[row["batch_key"]] = "this release can not read the task it was sent with: upgrade"
+            except ValueError:
+                self.unreadable[row["batch_key"]] = "this release can not read what it was sent with: upgrade"
         return batches
 
     def claim(self, shard: Shard, task: Task, provider: Identity, price: Price | None) -> None:
         """Write the claims and the intent of a shard, and that it is about to be uploaded.
 
-        One transaction under the lease. Nothing has been sent.
+        One transaction under the lease, and in this order where there are none: claims without `planned` are void.
+        Nothing has been sent.
         """
+        size: dict[str, Any] = {"claims": len(shard.claims), "requests": shard.requests}
+        size |= {"bound_usd": shard.bound_usd, "expected_usd": shard.expected_usd}
         with self.project.connect() as session, session.transaction():
             lease.renew(session, self._holder, task.table)
             claims = claim_rows(shard, task, self.project.name)
@@ -165,29 +178,21 @@ class Ledger:
                 provider_project=provider.project,
                 model=task.model,
                 price=None if price is None else price.to_json(),
-                claims=len(shard.claims),
-                requests=shard.requests,
                 input_bytes=shard.bytes,
                 enqueued_tokens=shard.tokens,
-                bound_usd=shard.bound_usd,
-                expected_usd=shard.expected_usd,
+                **size,
                 task_snapshot=task.model_dump_json(),
             )
             self._insert_event(session, shard.batch_key, State.UPLOADING, task)
+        tell_event(self._tell, shard.batch_key, State.PLANNED, task, **size)
 
     def record(
-        self,
-        batch_key: str,
-        event: State,
-        task: Task,
-        *,
-        then: State | None = None,
-        leased: bool = True,
-        **facts: Any,
+        self, batch_key: str, event: str, task: Task, *, then: State | None = None, leased: bool = True, **facts: Any
     ) -> None:
         """Write what happened to a batch, and in the same transaction what is done next, where it is said.
 
-        With `leased`, only while this run holds the lease: raises `LeaseLost`.
+        With `leased`, only while this run holds the lease: raises `LeaseLost`. Without transactions that is looked at
+        again before what is said to be next: whoever took the lease in between may not have seen what was written here.
         """
         with self.project.connect() as session, session.transaction():
             if leased:
@@ -195,26 +200,34 @@ class Ledger:
             self._insert_event(session, batch_key, event, task, **facts)
             if then is not None:
                 self._insert_event(session, batch_key, then, task)
+                if leased and not session.handle.has_transactions:
+                    lease.renew(session, self._holder, task.table)
+        tell_event(self._tell, batch_key, event, task, **facts)
 
     def claims_of(self, batch: Batch) -> list[Claim]:
-        """Return a batch's claims, with the history of each text."""
+        """Return a batch's claims, with the history of each text before it.
+
+        What a load that died wrote of the batch itself is no history: it is judged again as it was then.
+        """
         with self.project.connect() as session:
-            history = session.macro(
-                "text_history", labels=session.relation(batch.task.table), version=batch.task.version
-            )
-            rows = session.handle.rows(
-                "select claimed.custom_id, claimed.text_key, claimed.attempt, claimed.item_id,"
+            labels = session.relation(batch.task.table)
+            before = f"(select * from {labels} where coalesce(batch_key, '') <> '{batch.batch_key}') as earlier"
+            history = session.macro("text_history", labels=before, version=batch.task.version)
+            found = session.handle.stream(
+                "select distinct claimed.custom_id, claimed.text_key, claimed.attempt, claimed.item_id,"
                 " coalesce(history.failures, 0) as failures, coalesce(history.truncations, 0) as truncations,"
                 " coalesce(history.unavailable_in_row, 0) as unavailable_in_row"
                 f" from {session.relation('label_claims')} as claimed"
                 f" left join ({history}) as history on history.text_key = claimed.text_key"
-                " where claimed.batch_key = ?",
-                [batch.batch_key],
+                f" where claimed.batch_key = '{batch.batch_key}'"
             )
-        return [Claim(**row) for row in rows]
+            return [claim for rows in found for claim in read_claims(rows)]
 
     def load(self, batch: Batch, outcomes: Sequence[Outcome], uncosted: int) -> None:
-        """Write every outcome of a batch and that it is loaded, in one transaction; a second time changes nothing."""
+        """Write every outcome of a batch and that it is loaded, in one transaction; a second time changes nothing.
+
+        Without transactions a load can have died in between: then what it wrote is there, and only the rest is added.
+        """
         with self.project.connect() as session, session.transaction():
             lease.renew(session, self._holder, batch.task.table)
             events = session.relation("label_events")
@@ -222,25 +235,24 @@ class Ledger:
                 f"select 1 from {events} where batch_key = ? and event = ?", [batch.batch_key, State.LOADED.value]
             ):
                 return
-            rows = label_rows(batch, outcomes, lease.clock(session))
-            session.handle.append(session.relation(batch.task.table), rows)
+            written = _written(session, batch)
+            left = [outcome for outcome in outcomes if outcome.claim.text_key not in written]
+            session.handle.append(session.relation(batch.task.table), label_rows(batch, left, session.clock()))
             became = [outcome.outcome for outcome in outcomes]
             used = [outcome.usage for outcome in outcomes if outcome.usage is not None]
-            self._insert_event(
-                session,
-                batch.batch_key,
-                State.LOADED,
-                batch.task,
-                labelled=became.count("labelled"),
-                rejected=became.count("rejected"),
-                retried=became.count("failed"),
-                input_tokens=sum(usage.input_tokens for usage in used),
-                cached_tokens=sum(usage.cached_tokens for usage in used),
-                output_tokens=sum(usage.output_tokens for usage in used),
-                reasoning_tokens=sum(usage.reasoning_tokens for usage in used),
-                cost_usd=sum((o.cost_usd for o in outcomes if o.cost_usd is not None), Decimal(0)),
-                uncosted=uncosted,
-            )
+            facts = {
+                "labelled": became.count("labelled"),
+                "rejected": became.count("rejected"),
+                "retried": became.count("failed"),
+                "input_tokens": sum(usage.input_tokens for usage in used),
+                "cached_tokens": sum(usage.cached_tokens for usage in used),
+                "output_tokens": sum(usage.output_tokens for usage in used),
+                "reasoning_tokens": sum(usage.reasoning_tokens for usage in used),
+                "cost_usd": sum((o.cost_usd for o in outcomes if o.cost_usd is not None), Decimal(0)),
+                "uncosted": uncosted,
+            }
+            self._insert_event(session, batch.batch_key, State.LOADED, batch.task, **facts)
+        tell_event(self._tell, batch.batch_key, State.LOADED, batch.task, **facts)
 
     def reject(self, task: Task, text: TooLarge | Claim, reason: str, raw: str, batch_key: str | None = None) -> None:
         """Write the rejection of a text that no batch can carry."""
@@ -255,7 +267,7 @@ class Ledger:
                 "prompt_hash": prompt_hash(task),
                 "attempt": text.attempt,
                 "batch_key": batch_key,
-                "labelled_at": lease.clock(session),
+                "labelled_at": session.clock(),
             }
             session.handle.insert(session.relation(task.table), row)
 
@@ -264,18 +276,26 @@ class Ledger:
         with self.project.connect() as session:
             return _rejections(session, task)
 
-    def lost(self, tables: Sequence[str]) -> list[Batch]:
-        """Return the batches whose output is gone, and whose texts wait for a person to decide."""
-        return self.batches(tables, [State.LOST])
-
     def reopen(self, task: Task, reasons: Collection[str]) -> int:
         """Open the task's rejections for these reasons again, so that their texts are pending; return how many."""
         with self.project.connect() as session, session.transaction():
             lease.renew(session, self._holder, task.table)
             again = [rejection for rejection in _rejections(session, task) if rejection.reason in reasons]
             if again:
-                session.handle.append(session.relation(task.table), reopened_rows(again, task, lease.clock(session)))
+                session.handle.append(session.relation(task.table), reopened_rows(again, task, session.clock()))
         return len(again)
+
+    @contextmanager
+    def writing(self, tables: Iterable[str]) -> Iterator[Session]:
+        """Give the warehouse for one transaction under the leases of these tables; raises `LeaseLost`."""
+        with self.project.connect() as session, session.transaction():
+            for table in tables:
+                self.hold(session, table)
+            yield session
+
+    def hold(self, session: Session, table: str) -> None:
+        """Renew a lease in the middle of `writing`, which may take longer than it lasts; raises `LeaseLost`."""
+        lease.renew(session, self._holder, table)
 
     def newest_refusal(self, task: Task, reason: str) -> Refusal | None:
         """Return the newest batch of the task's table if it was refused for this reason, else None."""
@@ -322,19 +342,29 @@ class Ledger:
                 moved[row["label_table"]] = moved.get(row["label_table"], 0) + int(row["texts"])
         return moved
 
-    def _insert_event(self, session: Session, batch_key: str, event: State, task: Task, **facts: Any) -> None:
+    def _insert_event(self, session: Session, batch_key: str, event: str, task: Task, **facts: Any) -> None:
         unknown = facts.keys() - set(_FACTS)
         assert not unknown, f"label_events has no column for {unknown}"
         row = {
             "batch_key": batch_key,
-            "event": event.value,
+            "event": event.value if isinstance(event, State) else event,
             "project": self.project.name,
             "label_table": task.table,
             "version": task.version,
             **{name: value for name, value in facts.items() if value is not None},
-            "event_at": lease.clock(session),
+            "event_at": session.clock(),
         }
         session.handle.insert(session.relation("label_events"), row)
+
+
+def _written(session: Session, batch: Batch) -> set[str]:
+    """Return the texts whose outcome in a batch that is not loaded is there already."""
+    if session.handle.has_transactions:
+        return set()
+    rows = session.handle.rows(
+        f"select text_key from {session.relation(batch.task.table)} where batch_key = ?", [batch.batch_key]
+    )
+    return {row["text_key"] for row in rows}
 
 
 def _rejections(session: Session, task: Task) -> list[Rejection]:
@@ -344,28 +374,6 @@ def _rejections(session: Session, task: Task) -> list[Rejection]:
         [task.version],
     )
     return [Rejection(row["text_key"], int(row["attempt"]), row["reason"] or "unknown") for row in rows]
-
-
-def check_tables(session: Session, tasks: Iterable[Task]) -> None:
-    """Raise `WarehouseError` where a table is missing, lacks a column or has one of another type, all at once."""
-    tasks = list(tasks)
-    statements = session.macro("ddl", tasks=[task.model_dump(mode="json") for task in tasks])
-    mistakes = [f"missing in the labels schema: {sql.splitlines()[0].rstrip(' (')}" for sql in statements]
-    for task in tasks:
-        relation = session.relation(task.table)
-        present = session.columns(relation)
-        for field in task.fields:
-            found = present.get(field.name)
-            wanted = "boolean" if isinstance(field, Boolean) else "bigint" if isinstance(field, Integer) else "varchar"
-            if found is not None and found != wanted:
-                mistakes.append(
-                    f"task `{task.name}`: column `{field.name}` of {relation} is {found}, the field's type asks for"
-                    f" {wanted}: name the field anew, or move the task to another `table`"
-                )
-    if mistakes:
-        raise WarehouseError(
-            "\n".join(mistakes), "`dbt build` makes what is missing; `dbt-labels ddl` prints the statements"
-        )
 
 
 def _marks(values: Sequence[Any]) -> str:

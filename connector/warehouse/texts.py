@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,16 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from connector.errors import WarehouseError
+from connector.errors import TaskError, WarehouseError, to_build
 from connector.files import open_private
+from connector.ledger import LOCAL_URL
 from connector.request import prompt_hash
 from connector.shard import Pending
 from connector.task import AnyOf, Boolean, OneOf, Task
 from connector.warehouse.project import Project
 from connector.warehouse.quality import gold_texts
+from connector.warehouse.schema import check_tables
 from connector.warehouse.session import Session
-from connector.warehouse.tables import check_tables
 
 # of which texts those that may be sent are meant
 Which = Literal["pending", "gold", "pending and gold"]
@@ -45,13 +46,14 @@ def spool_texts(
     of_batches: Sequence[str] | None = None,
     which: Which = "pending",
 ) -> int:
-    """Write the texts that may be sent to a private file, read once and in bounded memory; return how many.
+    """Write the texts that may be sent to a private file, read once and in bounded memory; return how many, if any.
 
     `limit` caps them, `of_batches` narrows to texts that one of these batches claims. Raises `WarehouseError`.
     """
     with project.connect() as session:
-        _check_pending(session, project, task)
-        query = _sendable(session, project, task, which, of_batches)
+        if not check_pending(session, project, task) and which == "pending":
+            return 0
+        query = sendable_sql(session, project, task, which, of_batches)
         reader = session.handle.stream(query + (f"\nlimit {limit}" if limit is not None else ""))
         written = 0
         with open_private(path) as descriptor, os.fdopen(os.dup(descriptor), "wb") as sink:
@@ -63,8 +65,8 @@ def spool_texts(
 
 
 def read_spool(path: Path) -> Iterator[Pending]:
-    """Give the spooled texts, a batch of rows in memory at a time."""
-    with pa.memory_map(str(path)) as source:
+    """Give the spooled texts, a batch of rows in memory at a time: what is mapped would stay there once it is read."""
+    with pa.OSFile(str(path)) as source:
         reader = pa.ipc.open_file(source)
         for place in range(reader.num_record_batches):
             yield from _pending(reader.get_batch(place))
@@ -76,15 +78,21 @@ def sendable_texts(
 ) -> Iterator[Iterator[Pending]]:
     """Give the texts that may be sent, or those of a sample, read as they are taken while the warehouse is open."""
     with project.connect() as session:
-        query = f"select * from ({_sendable(session, project, task, which)}) as sendable"
+        query = f"select * from ({sendable_sql(session, project, task, which)}) as sendable"
         query += "" if below_key is None else f" where text_key < '{below_key}'"
         query += "" if limit is None else f" limit {limit}"
         yield (text for batch in session.handle.stream(query) for text in _pending(batch))
 
 
 @contextmanager
-def open_again_texts(project: Project, task: Task, keys: Sequence[str]) -> Iterator[Iterator[Pending]]:
-    """Give those of these texts that a model with keys and texts still has, as they would be sent again."""
+def open_again_texts(
+    project: Project, task: Task, keys: Sequence[str], afresh: Collection[str] = ()
+) -> Iterator[Iterator[Pending]]:
+    """Give those of these texts that a model with keys and texts still has, as they would be sent again.
+
+    A reopened rejection, one of `afresh`, begins with the task's own output limit; others have it as often doubled as
+    they were truncated.
+    """
     with project.connect() as session:
         parent = _parent(session, project, task)
         if parent is None or task.text.lower() not in session.columns(parent):
@@ -92,14 +100,18 @@ def open_again_texts(project: Project, task: Task, keys: Sequence[str]) -> Itera
             return
         text = session.quote(task.text)
         history = session.macro("text_history", labels=session.relation(task.table), version=task.version)
-        wanted = pa.table({"wanted_key": pa.array(keys, pa.string())})
+        is_afresh = pa.array([int(key in afresh) for key in keys], pa.int64())
+        wanted = pa.table({"wanted_key": pa.array(keys, pa.string()), "is_afresh": is_afresh})
         with session.handle.lent("dbt_labels_keys", wanted):
             yield (
                 pending
                 for batch in session.handle.stream(
-                    "select texts.*, 1 as attempt, 0 as truncations, coalesce(history.unpacked, 0) > 0 as alone from"
+                    "select texts.*, 1 as attempt,"
+                    " case when wanted.is_afresh = 1 then 0 else coalesce(history.truncations, 0) end as truncations,"
+                    " coalesce(history.unpacked, 0) > 0 as alone from"
                     f" (select text_key, min({text}) as text from {parent}"
                     " where text_key in (select wanted_key from dbt_labels_keys) group by text_key) as texts"
+                    " inner join dbt_labels_keys as wanted on wanted.wanted_key = texts.text_key"
                     f" left join ({history}) as history on history.text_key = texts.text_key"
                 )
                 for pending in _pending(batch)
@@ -107,9 +119,8 @@ def open_again_texts(project: Project, task: Task, keys: Sequence[str]) -> Itera
 
 
 def _pending(rows: pa.RecordBatch) -> Iterator[Pending]:
-    columns = rows.to_pydict()
     names = ("text_key", "text", "attempt", "truncations", "alone")
-    return map(Pending, *(columns[name] for name in names))
+    return map(Pending, *(rows.column(name).to_pylist() for name in names))
 
 
 def count_texts(project: Project, task: Task, which: Which = "pending") -> Counts:
@@ -119,15 +130,15 @@ def count_texts(project: Project, task: Task, which: Which = "pending") -> Count
     """
     with project.connect() as session:
         check_tables(session, [task])
-        _check_pending(session, project, task)
-        pending = session.handle.rows(
-            "select why, count(*) as texts"
-            f" from ({_sendable(session, project, task, which)}) as sendable group by why order by why"
-        )
+        listed = check_pending(session, project, task)
+        query = f"select why, count(*) as texts from ({sendable_sql(session, project, task, which)}) as sendable"
+        # the usual case, in which a million comments need not be compared with their labels a second time
+        is_empty = not listed and which == "pending"
+        pending = [] if is_empty else session.handle.rows(f"{query} group by why order by why")
         settled = session.handle.rows(
             "select settled, count(*) as texts from ("
             "select min(case why when 'labelled' then 1 when 'rejected' then 2 else 3 end) as settled"
-            f" from ({_settled(session, task)}) as settled group by text_key) as ranked group by settled"
+            f" from ({settled_sql(session, task)}) as settled group by text_key) as ranked group by settled"
         )
         comments, texts = _comments(session, project, task)
     by_rank = {int(row["settled"]): int(row["texts"]) for row in settled}
@@ -149,7 +160,7 @@ def count_comments(project: Project, task: Task) -> int | None:
             return None
         rows = session.handle.rows(
             f"select count(*) as comments from {parent} where text_key in"
-            f" (select text_key from ({_sendable(session, project, task)}) as sendable)"
+            f" (select text_key from ({sendable_sql(session, project, task)}) as sendable)"
         )
     return int(rows[0]["comments"])
 
@@ -159,7 +170,7 @@ def count_gold_in_flight(project: Project, task: Task) -> int:
     with project.connect() as session:
         rows = session.handle.rows(
             f"select count(distinct gold.text_key) as texts from ({gold_texts(session, project, task)}) as gold"
-            f" inner join ({_settled(session, task)}) as settled on settled.text_key = gold.text_key"
+            f" inner join ({settled_sql(session, task)}) as settled on settled.text_key = gold.text_key"
             " where settled.why = 'in_flight'"
         )
     return int(rows[0]["texts"])
@@ -168,11 +179,50 @@ def count_gold_in_flight(project: Project, task: Task) -> int:
 def count_changed_wording(project: Project, task: Task) -> int:
     """Return how many labels of the task's version were asked with another wording, model or fields than today's."""
     with project.connect() as session:
-        rows = session.handle.rows(
-            f"select count(distinct text_key) as texts from {session.relation(task.table)}"
-            " where version = ? and outcome = 'labelled' and prompt_hash <> ?",
-            [task.version, prompt_hash(task)],
+        return _count_labels(session, task, "version = ? and prompt_hash <> ?", [task.version, prompt_hash(task)])
+
+
+def count_raised(project: Project, task: Task) -> int:
+    """Return how many texts the next version would label again: labelled in this one, not in that, and still there."""
+    with project.connect() as session:
+        parent = _parent(session, project, task)
+        still_there = "" if parent is None else f" and text_key in (select text_key from {parent})"
+        labelled = f"select text_key from {session.relation(task.table)} where outcome = 'labelled' and version = ?"
+        which = f"version = ? and text_key not in ({labelled}){still_there}"
+        return _count_labels(session, task, which, [task.version, task.version + 1])
+
+
+def count_labelled_above(project: Project, task: Task) -> tuple[int, int]:
+    """Return how many texts wait that have labels of a higher version, and which: the task's version was lowered."""
+    with project.connect() as session:
+        waiting = f"text_key in (select text_key from {project.model(task).relation_name})"
+        above = "version > ? and outcome = 'labelled'"
+        [found] = session.handle.rows(
+            f"select count(distinct text_key) as texts, coalesce(max(version), 0) as version"
+            f" from {session.relation(task.table)} where {above} and {waiting}",
+            [task.version],
         )
+    return int(found["texts"]), int(found["version"])
+
+
+def count_local_labels(project: Project, task: Task) -> int:
+    """Return how many labels of the task's version the local server gave."""
+    with project.connect() as session:
+        [found] = session.handle.rows(
+            f"select coalesce(sum(labelled), 0) as texts from"
+            f" ({session.macro('batches', events=session.relation('label_events'))}) as batches"
+            " where label_table = ? and version = ? and provider = ?",
+            [task.table, task.version, LOCAL_URL],
+        )
+    return int(found["texts"])
+
+
+def _count_labels(session: Session, task: Task, which: str, parameters: Sequence[Any]) -> int:
+    rows = session.handle.rows(
+        f"select count(distinct text_key) as texts from {session.relation(task.table)}"
+        f" where outcome = 'labelled' and {which}",
+        parameters,
+    )
     return int(rows[0]["texts"])
 
 
@@ -185,13 +235,15 @@ def count_labels(project: Project, task: Task) -> dict[str, dict[str, int]]:
         for field in task.fields:
             if isinstance(field, AnyOf):
                 values = session.macro("unnest_labels", labels=f"{mine} as labels", field=field.name, keys=["text_key"])
-                source = f"select value from ({values}) as unnested"
+                source = f"select text_key, value from ({values}) as unnested"
             elif isinstance(field, (OneOf, Boolean)):
-                source = f"select cast({session.quote(field.name)} as varchar) as value from {mine} as labels"
+                value = session.macro("value_text", column=session.quote(field.name), type=field.type)
+                source = f"select text_key, {value} as value from {mine} as labels"
             else:
                 continue
             rows = session.handle.rows(
-                f"select value, count(*) as texts from ({source}) as labelled group by value order by texts desc, value"
+                f"select value, count(distinct text_key) as texts from ({source}) as labelled group by value"
+                " order by texts desc, value"
             )
             found[field.name] = {str(row["value"]): int(row["texts"]) for row in rows}
     return found
@@ -207,7 +259,7 @@ def _ledger_relations(session: Session, task: Task) -> dict[str, Any]:
     }
 
 
-def _sendable(
+def sendable_sql(
     session: Session,
     project: Project,
     task: Task,
@@ -241,12 +293,27 @@ def _united(session: Session, task: Task, pending: str, gold: str, edited: bool)
     )
 
 
-def _settled(session: Session, task: Task) -> str:
+def settled_sql(session: Session, task: Task) -> str:
     read_from = session.macro("read_from_relation", table=task.table)
     return str(session.macro("settled", read_from=read_from or None, **_ledger_relations(session, task)))
 
 
-def _check_pending(session: Session, project: Project, task: Task) -> None:
+def check_text_columns(project: Project, tasks: Iterable[Task]) -> None:
+    """Raise `TaskError` where what a pending model selects from has no column of the name that its task says."""
+    mistakes = []
+    with project.connect() as session:
+        for task in tasks:
+            parent = _parent(session, project, task)
+            columns = session.columns(parent) if parent is not None else {task.text.lower(): ""}
+            if task.text.lower() not in columns:
+                have = ", ".join(f"`{name}`" for name in columns)
+                mistakes.append(f"task `{task.name}`: `text: {task.text}`: {parent} has no such column; it has {have}")
+    if mistakes:
+        raise TaskError("\n".join(mistakes), "correct `text` in the task's YAML")
+
+
+def check_pending(session: Session, project: Project, task: Task) -> int:
+    """Return how many texts the pending model lists; raises `WarehouseError` where it is not fit."""
     relation = project.model(task).relation_name
     if relation is None:
         raise WarehouseError(
@@ -254,9 +321,7 @@ def _check_pending(session: Session, project: Project, task: Task) -> None:
         )
     columns = session.columns(relation)
     if not columns:
-        raise WarehouseError(
-            f"model `{task.name}` is not built: there is no {relation}", f"run `dbt build --select +{task.name}`"
-        )
+        raise WarehouseError(f"model `{task.name}` is not built: there is no {relation}", f"run {to_build(task.name)}")
     lacking = [name for name in ("text_key", task.text) if name.lower() not in columns]
     if lacking:
         names = ", ".join(f"`{name}`" for name in lacking)
@@ -286,6 +351,7 @@ def _check_pending(session: Session, project: Project, task: Task) -> None:
             f"model `{task.name}` must have one row per text, but has {', '.join(mistakes)}",
             "use `dbt_labels.pending`, which groups by the key and leaves blank texts out",
         )
+    return int(found["rows"])
 
 
 def _comments(session: Session, project: Project, task: Task) -> tuple[int | None, int | None]:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from connector.warehouse import project
 from tests.lab import SMALL, Bench, Lab
-from tests.warehouse.server import PASSWORD, PostgresServer
+from tests.warehouse.server import PostgresServer
 
 
 class PostgresLab(Lab):
@@ -26,10 +28,13 @@ class PostgresLab(Lab):
         """Use this database of the server."""
         self.name = database
         output = {"type": "postgres", "host": "127.0.0.1", "port": self.server.port, "user": "tester"}
-        output |= {"password": PASSWORD, "dbname": database, "threads": 1}
+        output |= {"password": self.server.password, "dbname": database, "threads": 1}
         outputs = {"dev": output | {"schema": "main"}, "other": output | {"schema": "other"}}
         profile = yaml.safe_load((self.folder / "dbt_project.yml").read_text())["profile"]
         (self.folder / "profiles.yml").write_text(yaml.safe_dump({profile: {"target": "dev", "outputs": outputs}}))
+
+    def name_of(self, schema: str) -> str:
+        return schema[:63]
 
     def sql(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         marked = re.sub(r"\?", "%s", statement.replace("%", "%%")) if parameters else statement
@@ -41,6 +46,21 @@ class PostgresLab(Lab):
         [(had,)] = self.sql("select count(*) from raw.comments")
         ids = [f"c{had + number}" for number in range(len(texts))]
         self.sql("insert into raw.comments select * from unnest(?::text[], ?::text[])", [ids, list(texts)])
+
+
+class DbapiLab(PostgresLab):
+    """The same, used through its driver alone, as any adapter is that has no handle of its own."""
+
+    has_transactions = False
+
+
+# runs what follows, a module and its arguments, with PostgreSQL used as any adapter is
+FORCED = ("tests.warehouse.forced",)
+
+
+def force_dbapi(patch: pytest.MonkeyPatch) -> None:
+    """Have PostgreSQL used in this process as an adapter that has no handle of its own."""
+    patch.delitem(project._HANDLES, "postgres", raising=False)
 
 
 class PostgresBench(Bench):
@@ -61,8 +81,11 @@ class PostgresBench(Bench):
         return self._lab
 
 
+COMMENTS = ["Loved it", "Hated it", "Loved it", "The music was fine", "  ", None]
+
+
 def built(lab: Lab) -> Lab:
     """Give a lab six comments of four texts, one of them blank, and build it up to its pending model."""
-    lab.add_comments(["Loved it", "Hated it", "Loved it", "The music was fine", "  ", None])
+    lab.add_comments(COMMENTS)
     lab.build()
     return lab

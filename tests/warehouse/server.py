@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -16,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-PASSWORD = "only for tests"
+from tests.limit import limited
+
 _START_SECONDS = 30
 _STARTS = 3
 
@@ -37,6 +39,8 @@ class PostgresServer:
 
     def __init__(self) -> None:
         self.port = 0
+        # of this server alone: another one may have got the port, and must not pass for it
+        self.password = secrets.token_hex()
         self._folder = Path(tempfile.mkdtemp(prefix="dbt_labels_postgres_"))
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count()
@@ -48,7 +52,7 @@ class PostgresServer:
             assert account is not None
             os.chown(self._folder, account.pw_uid, account.pw_gid)
         secret = self._folder / "password"
-        secret.write_text(PASSWORD)
+        secret.write_text(self.password)
         secret.chmod(0o644)
         data = str(self._folder / "data")
         init = [str(programs / "initdb"), "--pgdata", data, "--username", "tester", "--pwfile", str(secret)]
@@ -71,7 +75,8 @@ class PostgresServer:
     def end(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait()
+            with limited(self._process):
+                self._process.wait()
         shutil.rmtree(self._folder)
 
     def sql(self, database: str, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -90,12 +95,13 @@ class PostgresServer:
     def arguments(self, database: str) -> dict[str, Any]:
         """Return what psycopg2 connects with."""
         where = {"host": "127.0.0.1", "port": self.port, "dbname": database}
-        return {**where, "user": "tester", "password": PASSWORD}
+        return {**where, "user": "tester", "password": self.password}
 
-    def new_database(self) -> str:
-        """Make an empty database and return its name."""
+    def new_database(self, encoding: str = "") -> str:
+        """Make an empty database, of UTF8 unless another encoding is named, and return its name."""
         name = f"lab_{next(self._names)}"
-        self.sql("postgres", f"create database {name} template template0")
+        encoded = f" encoding '{encoding}' locale 'C'" if encoding else ""
+        self.sql("postgres", f"create database {name} template template0{encoded}")
         return name
 
     def set_aside(self, name: str) -> str:

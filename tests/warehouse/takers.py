@@ -1,7 +1,8 @@
 """Processes that try for one lease at the same moment, round after round, and say what came of it.
 
-`python -m tests.warehouse.takers FOLDER TAKERS ROUNDS` prints JSON: what each heard, round by round, "taken" for the
-lease.
+`python -m tests.warehouse.takers FOLDER TAKERS ROUNDS [take|append]` prints JSON: what each heard, round by round,
+"taken" for the lease. With the fourth argument each is a process of its own from the start, because some engines can
+not be forked, and `append` has them write an event instead.
 """
 
 from __future__ import annotations
@@ -34,20 +35,38 @@ def _try(project: Project, name: str, rounds: int, barrier: Barrier, heard: Any)
             barrier.wait()
 
 
+def _append(project: Project, name: str, rounds: int, barrier: Barrier, heard: Any) -> None:
+    with project.kept_open():
+        for number in range(rounds):
+            with project.connect() as session:
+                relation = session.relation("label_events")
+                barrier.wait()
+                session.handle.insert(relation, {"batch_key": f"batch {number}", "event": name})
+            heard.put((number, "appended"))
+
+
+def _begin(what: str, folder: Path, *rest: Any) -> None:
+    {"take": _try, "append": _append}[what](parse_project(Options(folder, folder)), *rest)
+
+
 def main() -> None:
     folder, takers, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    project = parse_project(Options(folder, folder))
-    forking = multiprocessing.get_context("fork")
-    barrier, heard = forking.Barrier(takers, timeout=60), forking.Queue()
-    processes = [
-        forking.Process(target=_try, args=(project, f"taker {number}", rounds, barrier, heard))
-        for number in range(takers)
-    ]
+    context = multiprocessing.get_context("spawn" if sys.argv[4:] else "fork")
+    barrier, heard = context.Barrier(takers, timeout=120), context.Queue()
+    names = [f"taker {number}" for number in range(takers)]
+    if sys.argv[4:]:
+        what = sys.argv[4]
+        processes = [
+            context.Process(target=_begin, args=(what, folder, name, rounds, barrier, heard)) for name in names
+        ]
+    else:
+        project = parse_project(Options(folder, folder))
+        processes = [context.Process(target=_try, args=(project, name, rounds, barrier, heard)) for name in names]
     for process in processes:
         process.start()
     answers: list[list[str]] = [[] for _ in range(rounds)]
     for _ in range(takers * rounds):
-        number, said = heard.get(timeout=60)
+        number, said = heard.get(timeout=120)
         answers[number].append(said)
     for process in processes:
         process.join()

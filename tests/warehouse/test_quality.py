@@ -14,11 +14,12 @@ from connector.warehouse.quality import Changes, Quality, read_changes, read_qua
 from tests.evaluation import FIELDS, VALUES, key
 from tests.evaluation.conftest import make
 from tests.lab import Lab
-from tests.warehouse.labs import PostgresLab
+from tests.warehouse.labs import PostgresLab, force_dbapi
 from tests.warehouse.server import PostgresServer
 
 KINDS = {"spoiler": pa.bool_(), "stars": pa.int64(), "version": pa.int64(), "attempt": pa.int64()}
 KINDS["labelled_at"] = pa.timestamp("us")
+Figures = tuple[Quality, Changes, list[tuple[object, ...]], list[tuple[object, ...]]]
 TEXTS = [f"text {number}" for number in range(40)]
 
 
@@ -35,7 +36,7 @@ def _write(lab: Lab, relation: str, rows: list[dict[str, object]]) -> None:
         session.handle.append(relation, table)
 
 
-def _figures(lab: Lab) -> tuple[Quality, Changes, list[tuple[object, ...]], list[tuple[object, ...]]]:
+def _figures(lab: Lab) -> Figures:
     """Build a project with the same labels, gold and overrides as ever, and return all that is said of them."""
     draw = random.Random(4)
     lab.dbt("build")
@@ -68,14 +69,20 @@ def _figures(lab: Lab) -> tuple[Quality, Changes, list[tuple[object, ...]], list
     return quality, read_changes(lab.project, task, 1, 2), lab.sql(shown), lab.sql(current)
 
 
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Figures:
+    """Give what is said of them on DuckDB."""
+    return _figures(make(tmp_path_factory.mktemp("duckdb")))
+
+
+@pytest.mark.parametrize("engine", ["postgres", "dbapi"])
 def test_figures_changes_and_corrections_are_the_same_on_every_engine(
-    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresServer, theirs: Figures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
-    (tmp_path / "duckdb").mkdir()
-    (tmp_path / "postgres").mkdir()
-    theirs = _figures(make(tmp_path / "duckdb"))
+    if engine == "dbapi":
+        force_dbapi(monkeypatch)
     monkeypatch.setattr("tests.evaluation.conftest.Lab", lambda folder: PostgresLab(folder, postgres))
-    ours = _figures(make(tmp_path / "postgres"))
+    ours = _figures(make(tmp_path))
 
     assert ours[0].confusion == theirs[0].confusion
     assert ours[0].classes == theirs[0].classes

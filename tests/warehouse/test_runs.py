@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -12,17 +11,8 @@ from connector.ledger import State
 from connector.warehouse.tables import Ledger
 from connector.warehouse.texts import count_labels, count_texts
 from tests.books import check_money
-from tests.command import QUICKLY, run_command
+from tests.command import QUICKLY, Command
 from tests.lab import Lab, Server
-
-
-@pytest.fixture
-def command(lab: Lab, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give what runs a command on the lab with the server as provider."""
-    monkeypatch.setenv("LAB_DUCKDB", str(lab.database))
-    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
-    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-    return lambda *arguments: run_command(lab, capfd, *arguments)
 
 
 def test_every_text_gets_its_own_label_once_and_nothing_is_sent_again(lab: Lab, server: Server) -> None:
@@ -41,7 +31,7 @@ def test_every_text_gets_its_own_label_once_and_nothing_is_sent_again(lab: Lab, 
     assert sum(shown["themes"].values()) == len(themes)
 
 
-def test_the_commands_work_as_they_are(command: Any, lab: Lab) -> None:
+def test_the_commands_work_as_they_are(command: Command, lab: Lab) -> None:
     planned = command("plan", "--json").json
     assert planned[0]["pending"] == {"new": 3}
     assert command("build", "--json", *QUICKLY).json["run"]["labelled"] == 3
@@ -67,7 +57,7 @@ def test_a_raised_version_labels_everything_again_and_keeps_what_there_was(lab: 
 
 
 def test_what_failed_is_tried_again_and_what_was_rejected_can_be_put_back(
-    lab: Lab, server: Server, command: Any
+    lab: Lab, server: Server, command: Command
 ) -> None:
     server.faults(row_not_json={"share": 1.0, "times": 1}, row_refusal={"share": 0.5, "by": "content"})
     summary = lab.run(server.provider())

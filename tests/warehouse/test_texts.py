@@ -13,7 +13,6 @@ import pytest
 from connector.warehouse.texts import read_spool, spool_texts
 from tests.lab import Lab, Server
 from tests.test_text_round_trip import BLANK, CLOSE, NASTY
-from tests.warehouse.labs import PostgresLab
 
 
 def _key(text: str) -> str:
@@ -31,17 +30,17 @@ def _some_texts() -> list[str]:
 def test_the_key_of_a_text_is_the_same_on_every_engine(lab: Lab) -> None:
     texts = _some_texts()
     with lab.project.connect() as session:
-        session.handle.execute("create table main.texts (body varchar)")
+        session.handle.execute(lab.ddl("create table main.texts (body varchar)"))
         session.handle.append("main.texts", pa.table({"body": pa.array([*texts, None], pa.string())}))
         rows = session.handle.rows(f"select body, {session.macro('text_key', column='body')} as k from main.texts")
     assert {row["body"]: row["k"] for row in rows} == {None: None} | {text: _key(text) for text in texts}
 
 
-def test_every_character_is_blank_on_postgres_where_it_is_on_duckdb(postgres_lab: PostgresLab) -> None:
+def test_every_character_is_blank_where_it_is_on_duckdb(lab: Lab) -> None:
     points = [point for point in range(1, 0x110000) if not 0xD800 <= point < 0xE000]
     characters = pa.table({"point": pa.array(points, pa.int64()), "body": [chr(point) for point in points]})
     query = "select point from {} where {} order by point"
-    with postgres_lab.project.connect() as session:
+    with lab.project.connect() as session:
         duckdb_s = str(session.macro("duckdb__is_blank", column="body")).strip()
         with session.handle.lent("characters", characters):
             rows = session.handle.rows(query.format("characters", session.macro("is_blank", column="body")))
@@ -56,8 +55,9 @@ def test_every_character_is_blank_on_postgres_where_it_is_on_duckdb(postgres_lab
 def test_a_text_is_blank_as_a_whole(lab: Lab, text: str) -> None:
     with lab.project.connect() as session:
         blank = session.macro("is_blank", column="body")
+        nothing = lab.ddl("cast(null as varchar)")
         [found] = session.handle.rows(f"select {blank} as is_blank from (select ? as body) as given", [text])
-        [none] = session.handle.rows(f"select {blank} as is_blank from (select cast(null as varchar) as body) as given")
+        [none] = session.handle.rows(f"select {blank} as is_blank from (select {nothing} as body) as given")
     assert (found["is_blank"], none["is_blank"]) == (not any(character in text for character in "xa."), True)
 
 

@@ -12,7 +12,7 @@
     loaded     every claim has an outcome in the warehouse
     refused    the provider failed the whole batch at validation: nothing ran, claims are free
     lost       the output is gone; claims hold until a person decides
-    reopened   a person decided that the texts of a lost batch may be sent, and paid for, again
+    reopened   a person gave it up: its texts may be sent, and paid for, again
 -#}
 {% macro batch_states() %}
     {{ return([

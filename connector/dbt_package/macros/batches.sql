@@ -61,7 +61,7 @@
         min(case when event = 'submitted' then event_at end) as submitted_at,
         min(case when event = 'ended' then event_at end) as ended_at,
         min(case when event = 'loaded' then event_at end) as loaded_at,
-        max(event_at) as last_event_at
+        min(case when event = 'refused' then event_at end) as refused_at
     from {{ events }}
     group by batch_key
     having count(case when event = 'planned' then 1 end) > 0

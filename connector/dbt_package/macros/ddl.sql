@@ -8,7 +8,7 @@
     {% for task in tasks %}
         {% do tables.update({task.table: dbt_labels.label_columns(task)}) %}
     {% endfor %}
-    {% if not adapter.check_schema_exists(target.database, dbt_labels.labels_schema()) %}
+    {% if not adapter.check_schema_exists(target.database or none, dbt_labels.labels_schema()) %}
         {% do statements.append(
             "create schema if not exists " ~ dbt_labels.schema_reference(dbt_labels.labels_relation("x"))
         ) %}
@@ -22,7 +22,7 @@
                 {% do lines.append("    " ~ adapter.quote(name) ~ " " ~ type) %}
             {% endfor %}
             {% do statements.append(
-                "create table if not exists " ~ relation ~ " (\n" ~ lines | join(",\n") ~ "\n)"
+                "create table if not exists " ~ relation ~ " (\n" ~ lines | join(",\n") ~ "\n)" ~ dbt_labels.table_format()
             ) %}
         {% else %}
             {% for name, type in columns if name | lower not in present %}

@@ -25,3 +25,13 @@
         || '\U000E0001\U000E0020-\U000E007F]'
     ))
 {%- endmacro %}
+
+{#- The same list: the classes of Java's regular expressions change with its version. A text between r'' has no escapes. -#}
+{% macro spark__is_blank(column) -%}
+    ({{ column }} is null or not {{ column }} rlike (
+        r'[^\u0000-\u0020\u007F-\u00A0\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890-\u0891\u08E2'
+        || r'\u115F-\u1160\u1680\u180E\u2000-\u200F\u2028-\u202F\u205F-\u2064\u2066-\u206F\u2800\u3000\u3164'
+        || r'\uFE00-\uFE0F\uFEFF\uFFA0\uFFF9-\uFFFB\x{110BD}\x{110CD}\x{13430}-\x{1343F}\x{1BCA0}-\x{1BCA3}'
+        || r'\x{1D173}-\x{1D17A}\x{E0001}\x{E0020}-\x{E007F}]'
+    ))
+{%- endmacro %}

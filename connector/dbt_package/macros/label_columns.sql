@@ -13,7 +13,7 @@
     {% set after = [
         ["outcome", text], ["reason", text], ["raw", text], ["model", text], ["prompt_hash", text],
         ["input_tokens", whole], ["cached_tokens", whole], ["output_tokens", whole], ["reasoning_tokens", whole],
-        ["cost_usd", usd], ["attempt", whole], ["batch_key", text], ["labelled_at", dbt.type_timestamp()],
+        ["cost_usd", usd], ["attempt", whole], ["batch_key", text], ["labelled_at", dbt_labels.type_timestamp()],
     ] %}
     {% set taken = (before + after) | map("first") | list %}
     {% set own = [] %}

@@ -1,6 +1,6 @@
 {#- The columns of every table in the labels schema: [name, type] in order. -#}
 {% macro ledger_columns() %}
-    {% set text, whole, time = dbt.type_string(), dbt.type_bigint(), dbt.type_timestamp() %}
+    {% set text, whole, time = dbt.type_string(), dbt.type_bigint(), dbt_labels.type_timestamp() %}
     {% set usd = dbt_labels.type_usd() %}
     {{ return({
         "label_claims": [

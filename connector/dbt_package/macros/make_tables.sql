@@ -1,12 +1,10 @@
 {#- The on-run-start hook: makes what is missing in the labels schema, for commands that build. -#}
 {% macro make_tables() %}
+    {% if execute %}
+        {#- whatever the command: sources name the schema too, where nothing looks at it #}
+        {% do dbt_labels.labels_schema() %}
+    {% endif %}
     {% if execute and flags.WHICH in ["build", "run", "retry"] and var("dbt_labels_make_tables", true) %}
-        {% set statements = dbt_labels.ddl(dbt_labels.tasks()) %}
-        {% for sql in statements %}
-            {% call statement(auto_begin=true) %}{{ sql }}{% endcall %}
-        {% endfor %}
-        {% if statements %}
-            {% do adapter.commit() %}
-        {% endif %}
+        {% do dbt_labels.run_statements(dbt_labels.ddl(dbt_labels.tasks())) %}
     {% endif %}
 {% endmacro %}

@@ -8,7 +8,20 @@
 {% macro pending(texts, labels, claims, events, age=none, edited=none) %}
 {%- set task = dbt_labels.task() -%}
 {%- set text = adapter.quote(task.text) -%}
-with texts as (
+with settled as (
+    {{ dbt_labels.settled(
+        task.table, task.version, labels, claims, events, dbt_labels.read_from_relation(task.table)
+    ) }}
+),
+
+-- before equal texts are grouped: most are settled, and need not be
+open_texts as (
+    select *
+    from {{ texts }} as texts
+    where not exists (select 1 from settled where settled.text_key = texts.text_key)
+),
+
+pending as (
     select
         text_key,
         min({{ text }}) as {{ text }},
@@ -19,18 +32,10 @@ with texts as (
         {%- if edited %},
         max(case when {{ edited }} then 1 else 0 end) = 1 as is_edited
         {%- endif %}
-    from {{ texts }}
+    from open_texts
     where not {{ dbt_labels.is_blank(text) }}
     group by text_key
-),
-
-settled as (
-    {{ dbt_labels.settled(
-        task.table, task.version, labels, claims, events, dbt_labels.read_from_relation(task.table)
-    ) }}
 )
 
-select texts.*
-from texts
-where not exists (select 1 from settled where settled.text_key = texts.text_key)
+select * from pending
 {%- endmacro %}

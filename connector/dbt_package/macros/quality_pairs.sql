@@ -2,9 +2,9 @@
     What people say beside what the model said: one row per text, version and field that somebody judged.
 
     `gold` and `overrides` have one row per text, `text_key` and a column per field, null where nobody judged it. An override
-    counts as gold and wins over it. `label_value` is the model's own label of that version, never the one that people put
-    in its place, and null where the text has none. There is a row for every version with labels, and for the task's.
-    Fields of free text are left out: no measure fits them.
+    counts as gold and wins over it. `label_value` is the model's own label of that version, never one that people put
+    in its place or that was imported, and null where the text has none. There is a row for every version with answers,
+    and for the task's. Fields of free text are left out: no measure fits them.
 -#}
 {% macro quality_pairs(task, labels, gold, overrides=none) %}
 {%- set task = dbt_labels.task(task) -%}
@@ -39,7 +39,12 @@ judged as (
 ),
 
 labelled as (
-    {{ dbt_labels.labelled(task, labels, ["text_key", "version"] + names + ["batch_key", "labelled_at"]) }}
+    -- what was imported says nothing of how this task asks
+    select *
+    from (
+        {{ dbt_labels.labelled(task, labels, ["text_key", "version"] + names + ["batch_key", "labelled_at"]) }}
+    ) as every_label
+    where batch_key is not null
 ),
 
 ranked as (

@@ -4,7 +4,8 @@
     {% if not execute or schema is none or schema == dbt_labels.labels_schema() %}
         {{ return(none) }}
     {% endif %}
-    {% set relation = adapter.get_relation(database=target.database, schema=schema, identifier=table) %}
+    {% set schema = dbt_labels.checked_schema(schema, "dbt_labels_read_from") %}
+    {% set relation = adapter.get_relation(database=target.database or none, schema=schema, identifier=table) %}
     {% if relation is none %}
         {% do exceptions.warn("dbt_labels_read_from: there is no table `" ~ table ~ "` in schema `" ~ schema ~ "`") %}
     {% endif %}

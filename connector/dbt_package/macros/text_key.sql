@@ -17,3 +17,7 @@
 {% macro postgres__text_key(column) -%}
     encode(sha256(convert_to({{ column }}, 'UTF8')), 'hex')
 {%- endmacro %}
+
+{% macro spark__text_key(column) -%}
+    sha2({{ column }}, 256)
+{%- endmacro %}

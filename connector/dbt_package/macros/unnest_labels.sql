@@ -4,7 +4,10 @@
 {% endmacro %}
 
 {% macro default__unnest_labels(labels, field, keys) %}
-    {{ exceptions.raise_compiler_error("dbt_labels has no unnest_labels for " ~ target.type ~ " yet") }}
+    {{ exceptions.raise_compiler_error(
+        "dbt_labels has no unnest_labels for " ~ target.type ~ " yet: write " ~ target.type
+        ~ "__unnest_labels(labels, field, keys) in your project, giving a row per value"
+    ) }}
 {% endmacro %}
 
 {% macro duckdb__unnest_labels(labels, field, keys) -%}
@@ -21,5 +24,13 @@
         members.member as value
     from {{ labels }}
     cross join lateral json_array_elements_text(cast({{ adapter.quote(field) }} as json)) as members (member)
+    where {{ adapter.quote(field) }} is not null
+{%- endmacro %}
+
+{% macro spark__unnest_labels(labels, field, keys) -%}
+    select
+        {% for key in keys %}{{ key }}, {% endfor %}
+        explode(from_json({{ adapter.quote(field) }}, 'array<string>')) as value
+    from {{ labels }}
     where {{ adapter.quote(field) }} is not null
 {%- endmacro %}

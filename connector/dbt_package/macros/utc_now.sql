@@ -15,3 +15,8 @@
 {% macro postgres__utc_now() -%}
     (clock_timestamp() at time zone 'UTC')
 {%- endmacro %}
+
+{#- Counted from 1970, so that no session's zone and no hour that comes twice can shift it. -#}
+{% macro spark__utc_now() -%}
+    timestampadd(microsecond, unix_micros(current_timestamp()), timestamp_ntz '1970-01-01 00:00:00')
+{%- endmacro %}

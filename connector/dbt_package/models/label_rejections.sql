@@ -15,7 +15,7 @@ with final as (
         cast(null as {{ dbt.type_string() }}) as reason,
         cast(null as {{ dbt.type_string() }}) as raw,
         cast(null as {{ dbt.type_string() }}) as batch_key,
-        cast(null as {{ dbt.type_timestamp() }}) as rejected_at
+        cast(null as {{ dbt_labels.type_timestamp() }}) as rejected_at
     where 1 = 0
     {% endfor %}
 )

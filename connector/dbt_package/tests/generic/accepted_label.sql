@@ -15,7 +15,7 @@
 {%- else -%}
     {%- set fields = found[0].fields | selectattr("name", "equalto", column_name) | list -%}
     {%- if not fields or not fields[0]["values"] -%}
-        {{ exceptions.raise_compiler_error("accepted_label: task `" ~ found[0].name ~ "` has no values for `" ~ column_name ~ "`") }}
+        {{ exceptions.raise_compiler_error("accepted_label: task `" ~ found[0].name ~ "` has no values for `" ~ column_name ~ "`; where its fields have changed, run `dbt-labels sync`") }}
     {%- endif -%}
     {%- set field = fields[0] -%}
     {%- set present = dbt_labels.column_names(model) -%}
@@ -51,7 +51,7 @@ chosen as (
 select *
 from chosen
 where value is null or value not in (
-    {%- for value in values %}{{ dbt.string_literal(dbt.escape_single_quotes(value)) }}{{ ", " if not loop.last }}{% endfor -%}
+    {%- for value in values %}{{ dbt_labels.text_literal(value) }}{{ ", " if not loop.last }}{% endfor -%}
 )
 {%- endif %}
 {% endtest %}

@@ -30,6 +30,10 @@
             "label_quality: `" ~ field ~ "` has no metric `" ~ metric ~ "`, only " ~ metrics | join(", ")
         ) }}
     {%- endif -%}
+    {%- set at_least = at_least | float(none) -%}
+    {%- if at_least is none or not -1 <= at_least <= 1 -%}
+        {{ exceptions.raise_compiler_error("label_quality: `at_least` must be a number, as " ~ metric ~ " is one") }}
+    {%- endif -%}
     {%- if gold is none and not task.get("gold") -%}
         {{ exceptions.raise_compiler_error(
             "label_quality: task `" ~ task.name ~ "` has no `gold`: name the model or seed there that says what people say"
