@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,9 @@ from connector.request import sendable
 
 _CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-f]+-[0-9a-f]+)"')
 _LONGEST_CODE = 200
+# a line is read whole: longer than any answer, and not so long that it fills the memory
+_LONGEST_LINE_BYTES = 64 << 20
+_RAW_BYTES = 1 << 20
 
 
 class _Line(msgspec.Struct):
@@ -31,8 +33,7 @@ class _Line(msgspec.Struct):
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What the provider says of one request. `unreadable` is a line of ours that is no JSON: paid for, and no label."""
 
     status_code: int
@@ -43,14 +44,17 @@ class Answer:
 
 
 def read_answers(path: Path) -> Iterator[tuple[str, Answer]]:
-    """Give every line of a file that names a request, with its custom_id. Lines end at line feed bytes only."""
+    """Give every line of a file that names a request, with its custom_id. Lines end at line feed bytes only.
+
+    What is longer than any answer is read in parts, each as a line of its own.
+    """
     with path.open("rb") as handle:
-        for line in handle:
+        while line := handle.readline(_LONGEST_LINE_BYTES):
             parsed = _parse_line(line)
             if parsed is not None and isinstance(parsed.custom_id, (str, int)):
                 yield str(parsed.custom_id), _answer(parsed)
             elif named := _CUSTOM_ID.search(line):
-                raw = sendable(line.decode("utf-8", "replace"))
+                raw = sendable(line[:_RAW_BYTES].decode("utf-8", "replace"))
                 yield named[1].decode("ascii"), Answer(0, {}, None, None, unreadable=raw)
 
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from connector.errors import LabelsError
-from connector.provider import Provider, connect
+from connector import __version__
+from connector.budget import has_budget
+from connector.errors import KeyRefused, LabelsError, ProfileError, QuotaExhausted, RateLimited
+from connector.price import batch_price, is_openai
+from connector.retirement import told_retirement
 from connector.task import Task
-from connector.warehouse.project import Options, Project, parse_project
-from connector.warehouse.tables import check_tables
+from connector.warehouse.project import Options, Project, declare_tasks, read_project
+from connector.warehouse.schema import check_tables
+
+if TYPE_CHECKING:
+    from connector.provider import Provider
+
+_OPENAI = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was looked at; a hint where it is fine says what could be better."""
 
     name: str
     ok: bool
@@ -21,65 +34,143 @@ class Check:
     hint: str | None = None
 
 
-def check_setup(options: Options, names: tuple[str, ...], api_key: str | None, base_url: str | None) -> list[Check]:
-    """Return every check in order; one that can not be made because an earlier one failed is left out."""
+def check_setup(
+    options: Options, names: tuple[str, ...], api_key: str | None, base_url: str | None, today: date
+) -> list[Check]:
+    """Return every check in order; one that can not be made because an earlier one failed is left out.
+
+    The provider is asked whatever is wrong with the project. A model is bad from its shutdown date, of which is told
+    before.
+    """
+    checks, tasks = _check_project(options, names)
+    return [*checks, *_check_provider(tasks, api_key, base_url, today), *_check_prices(tasks, base_url)]
+
+
+def _check_project(options: Options, names: tuple[str, ...]) -> tuple[list[Check], list[Task]]:
+    """Return the checks of project, profile, package, tasks and warehouse, and the tasks."""
     try:
-        project = parse_project(options)
+        project = read_project(options)
     except LabelsError as error:
-        return [Check("project", False, error.message, error.hint)]
+        what = "profile" if isinstance(error, ProfileError) else "project"
+        return [Check(what, False, error.message, error.hint)], []
     checks = [
         Check("project", True, f"{project.name} in {project.folder}"),
-        Check("package", True, "dbt_labels is of this version"),
+        Check("profile", True, project.profile),
+        Check("target", True, project.target),
+        _checked("package", project.check_package, f"dbt_labels {__version__}, as this command"),
     ]
-    try:
-        tasks = project.choose(names)
-    except LabelsError as error:
-        return [*checks, Check("tasks", False, error.message, error.hint)]
-    checks.append(Check("tasks", True, ", ".join(f"{task.name} -> {task.table}" for task in tasks)))
-    checks.append(_check_warehouse(project))
+    tasks: list[Task] = []
     if checks[-1].ok:
-        checks.append(_check_tables(project, tasks))
-    return checks + _check_provider(sorted({task.model for task in tasks}), api_key, base_url)
+        checks.append(_checked("tasks", lambda: tasks.extend(_chosen(project, names)), ""))
+    if tasks:
+        found = ", ".join(f"{task.name} -> {task.table}" for task in tasks)
+        checks[-1] = Check("tasks", True, found)
+    checks.append(_checked("warehouse", lambda: _connect(project), "it answers"))
+    if tasks and checks[-1].ok:
+        there = "the ledger and every task's table are there"
+        checks.append(_checked("tables", lambda: _look_at_tables(project, tasks), there))
+    return checks, tasks
 
 
-def _check_warehouse(project: Project) -> Check:
+def _checked(name: str, look: Callable[[], object], found: str) -> Check:
     try:
-        with project.connect() as session:
-            session.handle.rows("select 1 as one")
+        look()
     except LabelsError as error:
-        return Check("warehouse", False, error.message, error.hint)
-    return Check("warehouse", True, project.target)
+        return Check(name, False, error.message, error.hint)
+    return Check(name, True, found)
 
 
-def _check_tables(project: Project, tasks: list[Task]) -> Check:
+def _chosen(project: Project, names: tuple[str, ...]) -> Sequence[Task]:
+    declare_tasks(project)
+    return project.choose(names)
+
+
+def _connect(project: Project) -> None:
+    with project.connect() as session:
+        session.handle.rows("select 1 as one")
+
+
+def _look_at_tables(project: Project, tasks: list[Task]) -> None:
+    with project.connect() as session:
+        check_tables(session, tasks)
+
+
+def _check_provider(tasks: list[Task], api_key: str | None, base_url: str | None, today: date) -> Iterator[Check]:
+    from connector.provider import connect
+
+    url = (base_url or "").strip()
+    address = _check_address(url)
     try:
-        with project.connect() as session:
-            check_tables(session, tasks)
+        provider = connect(api_key, url or None) if address.ok else None
     except LabelsError as error:
-        return Check("tables", False, error.message, error.hint)
-    return Check("tables", True, "the ledger and every task's table are there")
-
-
-def _check_provider(models: list[str], api_key: str | None, base_url: str | None) -> list[Check]:
+        yield address
+        yield Check("key", False, error.message, error.hint)
+        return
+    if provider is None:
+        yield address
+        return
     try:
-        provider = connect(api_key, base_url)
+        identity = provider.identify()
+    except (KeyRefused, QuotaExhausted, RateLimited) as error:
+        yield address
+        yield Check("key", False, error.message, error.hint)
+        return
     except LabelsError as error:
-        return [Check("key", False, error.message, error.hint)]
-    checks = []
-    try:
-        checks.append(Check("key", True, f"accepted by {provider.identify()}"))
-        for model in models:
-            checks.append(_check_model(provider, model))
-    except LabelsError as error:
-        checks.append(Check("key", False, error.message, error.hint))
+        hint = error.hint or "check OPENAI_BASE_URL: `/batches` is what follows it"
+        yield Check(address.name, False, error.message, hint)
+        return
+    else:
+        yield address
+        yield Check("key", True, f"accepted by {identity}")
+        for model in sorted({task.model for task in tasks}):
+            yield _check_model(provider, model, is_openai(url or None), today)
     finally:
         provider.close()
-    return checks
 
 
-def _check_model(provider: Provider, model: str) -> Check:
+def _check_address(url: str) -> Check:
+    """Return what can be said of OPENAI_BASE_URL without asking anybody."""
+    if not url:
+        return Check("base URL", True, f"{_OPENAI}, because OPENAI_BASE_URL is not set")
     try:
-        provider.check_model(model)
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        fits = False
+    if not fits:
+        return Check("base URL", False, "OPENAI_BASE_URL is not a URL", "it looks like https://host/v1")
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return Check("base URL", True, f"{shown}, by OPENAI_BASE_URL")
+
+
+def _check_model(provider: Provider, model: str, of_openai: bool, today: date) -> Check:
+    try:
+        told = provider.check_model(model)
     except LabelsError as error:
         return Check("model", False, error.message, error.hint)
-    return Check("model", True, model)
+    retirement = told_retirement(model, told) if told or of_openai else None
+    if retirement is None:
+        return Check("model", True, model)
+    hint = 'change `model` and pilot again; see "When a model retires" in docs/day-two.md'
+    return Check("model", today < retirement.on, f"{model}: {retirement}", hint)
+
+
+def _check_prices(tasks: list[Task], base_url: str | None) -> Iterator[Check]:
+    for task in tasks:
+        price = batch_price(task, (base_url or "").strip() or None)
+        if price is not None:
+            rate = price.rates[0]
+            costs = f"{task.model}: {_usd(rate.input)} in, {_usd(rate.output)} out a million tokens in batches"
+            yield Check("price", True, f"{costs} ({price.source})")
+            continue
+        walled = f", and `{task.name}` has a budget" if has_budget(task, None) else ""
+        yield Check(
+            "price",
+            not walled,
+            f"the price of {task.model} is not known{walled}",
+            f"say it in `price` of `{task.name}` (`input_usd_per_mtok`, `output_usd_per_mtok`), or update genai-prices",
+        )
+
+
+def _usd(amount: Decimal) -> str:
+    return f"${amount.normalize():f}"

@@ -6,34 +6,50 @@ batch is looked at and downloaded again until the grace time is over.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connector.answer import Answer, read_answers
 from connector.errors import InDoubt, NotThere, ProviderError, RateLimited
-from connector.ledger import TOKEN_LIMIT, Batch, State, read_queue_limit
-from connector.provider import RemoteBatch
+from connector.ledger import TOKEN_LIMIT, Batch, Claim, State, read_queue_limit, shorten
 from connector.request import prompt_hash
 from connector.result import Outcome, judge_batch
 from connector.run import Progress, Run
+
+if TYPE_CHECKING:
+    from connector.provider import RemoteBatch
 
 OUTPUT_KEPT = timedelta(days=30)
 # twice the window that was asked for: a run does not wait for ever, least of all for a word that it does not know
 _LONGEST_BATCH = timedelta(days=2)
 _SLACK_SECONDS = 120
+# more than any answers have: a file beyond this is none, and must not fill the disk
+_SLACK_BYTES = 64 << 20
+_BYTES_PER_REQUEST = 1 << 20
+_BYTES_PER_TOKEN = 1 << 10
 # what ends is seen, and its place in the queue filled, a hundredth of its age later on average
 _SHARE_OF_AGE = 0.02
+# of a provider's code that is kept; a sentence may be about a text
+_CODE = re.compile("[A-Za-z0-9_.:*-]{1,100}")
 
 
 @dataclass(frozen=True)
 class _Download:
-    """The answers by custom_id, the output file's first; `doubt` says what of the files could not be had whole."""
+    """The files of a batch, its output first; `doubt` says what of them could not be had whole."""
 
-    answers: dict[str, Answer]
+    paths: list[Path]
     doubt: str | None = None
+
+    def answers(self) -> Iterator[tuple[str, Answer]]:
+        """Give the answers by custom_id as they are read: a file of them may have 200 MB."""
+        return chain.from_iterable(map(read_answers, self.paths))
 
 
 def look_at(run: Run, batches: Sequence[Batch]) -> None:
@@ -69,7 +85,9 @@ def poll(run: Run, batch: Batch) -> None:
         return
     run.stuck.pop(batch.batch_key, None)
     done = remote.completed + remote.failed
-    run.progress[batch.batch_key] = Progress(batch.batch_key, batch.task.name, remote.status, done, batch.claims)
+    run.progress[batch.batch_key] = Progress.of(
+        batch, remote.status, remote.completed, remote.failed, run.ledger.clock()
+    )
     if not remote.is_terminal:
         if batch.submitted_at is not None and run.ledger.clock() - batch.submitted_at > _LONGEST_BATCH:
             run.stuck[batch.batch_key] = (
@@ -97,19 +115,21 @@ def poll(run: Run, batch: Batch) -> None:
 
 def collect(run: Run, batch: Batch, remote: RemoteBatch) -> None:
     """Download a terminal batch's files, judge every claim, load the outcomes; in doubt, leave it for a later round."""
-    found = _download(run, batch, remote)
     claims = run.ledger.claims_of(batch)
-    lacking = sum(1 for claim in claims if claim.custom_id not in found.answers)
-    if lacking and found.doubt is not None:
+    found = _download(run, batch, remote, _most_bytes(batch, claims))
+    judged = judge_batch(batch.task, claims, found.answers(), batch.price)
+    if not run.settings.keep:
+        for path in found.paths:
+            path.unlink()
+    if judged.missing and found.doubt is not None:
         _wait_or_leave(run, batch, found.doubt)
         return
-    if lacking and not _grace_is_over(run, batch):
-        run.say(f"batch {batch.batch_key}: {lacking} of {len(claims)} answers are not there yet; looking again")
+    if judged.missing and not _grace_is_over(run, batch):
+        said = f"{judged.missing} of {len(judged.outcomes)} answers are not there yet"
+        run.say(f"batch {batch.batch_key}: {said}; looking again")
         return
-    judged = judge_batch(batch.task, claims, found.answers, batch.price)
     # what the provider counts as answered and nobody can show may have been paid for
-    succeeded = sum(1 for answer in found.answers.values() if answer.status_code == 200)
-    run.ledger.load(batch, judged.outcomes, judged.uncosted + max(0, remote.completed - succeeded))
+    run.ledger.load(batch, judged.outcomes, judged.uncosted + max(0, remote.completed - judged.succeeded))
     run.freed.add(batch.batch_key)
     run.progress.pop(batch.batch_key, None)
     became = [outcome.outcome for outcome in judged.outcomes]
@@ -130,7 +150,8 @@ def _reasons(outcomes: Sequence[Outcome], outcome: str) -> str:
 
 
 def _refuse(run: Run, batch: Batch, remote: RemoteBatch) -> None:
-    code, message = remote.errors[0] if remote.errors else ("unknown", "no reason given")
+    said, message = map(shorten, remote.errors[0] if remote.errors else ("unknown", "no reason given"))
+    code = said if _CODE.fullmatch(said) else "unknown"
     run.ledger.record(
         batch.batch_key, State.REFUSED, batch.task, provider_status=remote.status, reason=code, message=message
     )
@@ -159,8 +180,15 @@ def _stop(run: Run, batch: Batch, why: str) -> None:
         run.say(f"{why} (asked with another wording than today's)")
 
 
-def _download(run: Run, batch: Batch, remote: RemoteBatch) -> _Download:
-    answers: dict[str, Answer] = {}
+def _most_bytes(batch: Batch, claims: Sequence[Claim]) -> int:
+    """Return what an honest provider's file of these answers never reaches."""
+    requests = len({claim.custom_id for claim in claims})
+    answers = len(claims) * batch.task.run.max_output_tokens * _BYTES_PER_TOKEN
+    return _SLACK_BYTES + requests * _BYTES_PER_REQUEST + answers
+
+
+def _download(run: Run, batch: Batch, remote: RemoteBatch, most_bytes: int) -> _Download:
+    paths = []
     doubt = None
     if remote.completed and remote.output_file_id is None:
         # paid for by the provider's own count: never missing, however long it takes
@@ -173,16 +201,14 @@ def _download(run: Run, batch: Batch, remote: RemoteBatch) -> _Download:
         with suppress(NotThere):  # not every service describes its files
             said = run.provider.see_file(file_id).bytes
         try:
-            written = run.provider.download(file_id, path)
+            written = run.provider.download(file_id, path, most_bytes)
         except NotThere as error:
             doubt = error.message
             continue
         if said is not None and said != written:
             doubt = f"{written} of {said} bytes of the {kind} file arrived"
-        for custom_id, answer in read_answers(path):
-            answers.setdefault(custom_id, answer)
-        path.unlink()
-    return _Download(answers, doubt)
+        paths.append(path)
+    return _Download(paths, doubt)
 
 
 def _wait_or_leave(run: Run, batch: Batch, said: str) -> None:

@@ -4,7 +4,8 @@ LabelsError                     1
 ├── UsageError                  2  the command does not fit: an option, a missing terminal
 ├── BudgetReached               4  more would pass a budget
 ├── TaskError                      a task's YAML, all its mistakes at once
-├── ProjectError                   dbt refuses: the project, the profile, a model
+├── ProjectError                   dbt refuses: the project, a model
+│   └── ProfileError               the profile or its target
 ├── WarehouseError                 the warehouse, or a table in it, is not as it must be
 │   ├── WarehouseLocked            another process holds the DuckDB file
 │   ├── LeaseHeld                  another run may send and load now
@@ -52,6 +53,10 @@ class ProjectError(LabelsError):
     """Report that dbt refused to parse, compile or run something."""
 
 
+class ProfileError(ProjectError):
+    """Report that dbt can not use the profile, or has no such target."""
+
+
 class WarehouseError(LabelsError):
     """Report that the warehouse or a table in it is not as it must be."""
 
@@ -66,6 +71,11 @@ class LeaseHeld(WarehouseError):
 
 class LeaseLost(WarehouseError):
     """Report that this run's lease ended, so that it must not send any more."""
+
+
+def to_build(*names: str) -> str:
+    """Return the hint that builds these models with all they need, on an empty schema as well."""
+    return f"`dbt build --indirect-selection buildable --select {' '.join(f'+{name}' for name in names)}`"
 
 
 class ProviderError(LabelsError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import orjson
 
 from connector.price import Price, Usage
@@ -45,22 +46,17 @@ class Estimate:
 
     def measure(self, template: Template, content: str, rows: int = 1, doublings: int = 0) -> Size:
         """Return the size of a request with this last message."""
-        size_bytes, packed = _bytes(content), rows > 1
+        size_bytes = len(content) if content.isascii() else _bytes(content)
         counted = -(-size_bytes // _BYTES_PER_TOKEN) if self.count is None else self.count(content)
-        most_output_tokens = template.output_limit(rows, doublings)
-        return Size(
-            tokens=counted + (self.packed_tokens if packed else self.single_tokens),
-            most_tokens=(counted if self.is_exact else size_bytes)
-            + (self.packed_most_tokens if packed else self.single_most_tokens),
-            output_tokens=min(
-                rows * (self.packed_output_tokens if packed else self.single_output_tokens), most_output_tokens
-            ),
-            most_output_tokens=most_output_tokens,
-        )
+        most_input, most_output = counted if self.is_exact else size_bytes, template.output_limit(rows, doublings)
+        if rows == 1:
+            output = min(self.single_output_tokens, most_output)
+            return Size(counted + self.single_tokens, most_input + self.single_most_tokens, output, most_output)
+        output = min(rows * self.packed_output_tokens, most_output)
+        return Size(counted + self.packed_tokens, most_input + self.packed_most_tokens, output, most_output)
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(msgspec.Struct, frozen=True, gc=False):
     """The tokens of one request, as expected and at most."""
 
     tokens: int

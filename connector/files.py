@@ -1,10 +1,13 @@
-"""The files of a run: where they lie, that nobody else reads them, and that they go when the run goes."""
+"""The files of a run: where they lie, that nobody else reads them, and that they go when the run goes, unless kept."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,40 +19,62 @@ _CLOCK_STEP_SECONDS = 5
 
 def state_folder(project_folder: Path) -> Path:
     """Return the project's private folder (0700), made if missing and ignored by git."""
-    folder = project_folder / STATE_FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = make_private(project_folder / STATE_FOLDER)
     ignore = folder / ".gitignore"
     if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
+        write_text(ignore, "*\n", private=True)
+    return folder
+
+
+def make_private(folder: Path) -> Path:
+    """Return a folder that nobody else reads or writes (0700), made if missing.
+
+    Raises `PermissionError` where it is a link, or neither ours nor of who owns what it is in: anyone else could put
+    files of their own in the place of ours.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    owners = {os.geteuid(), folder.parent.stat().st_uid} if hasattr(os, "geteuid") else {found.st_uid}
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
+        said = "a private folder is needed, and this is a link or belongs to another user"
+        raise PermissionError(errno.EPERM, said, str(folder))
+    folder.chmod(0o700)
     return folder
 
 
 @contextmanager
-def work_folder(project_folder: Path, run_key: str) -> Iterator[Path]:
-    """Give a private folder for the texts and answers of one run, removed at its end.
+def work_folder(project_folder: Path, run_key: str, keep: bool = False) -> Iterator[Path]:
+    """Give a private folder for the texts and answers of one run, removed at its end, or kept for a person to look at.
 
-    A killed run can not remove its own: the next one removes every folder whose process is gone.
+    A killed run can not remove its own: the next one removes every folder whose process is gone, but none that is kept.
     """
-    parent = state_folder(project_folder) / "work"
-    parent.mkdir(mode=0o700, exist_ok=True)
+    state = state_folder(project_folder)
+    parent = make_private(state / "work")
     for left in parent.iterdir():
-        if not _is_running(left.name):
+        if _was_left(left.name):
             shutil.rmtree(left, ignore_errors=True)
-    folder = parent / f"{os.getpid()}-{psutil.Process().create_time():.0f}-{run_key}"
+    if keep:
+        folder = make_private(state / "kept") / run_key
+    else:
+        folder = parent / f"{os.getpid()}-{psutil.Process().create_time():.0f}-{run_key}"
     folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_running(name: str) -> bool:
-    """Tell whether the process that a work folder is named after runs; in containers ids repeat from start to start."""
-    process, started, _ = name.split("-", 2)
+def _was_left(name: str) -> bool:
+    """Tell whether a folder is named after a process that is gone; in containers ids repeat from start to start."""
+    process, _, rest = name.partition("-")
+    started = rest.partition("-")[0]
+    if not (process.isdecimal() and started.isdecimal()):
+        return False  # not one of ours
     try:
-        return abs(psutil.Process(int(process)).create_time() - int(started)) < _CLOCK_STEP_SECONDS
+        return abs(psutil.Process(int(process)).create_time() - int(started)) >= _CLOCK_STEP_SECONDS
     except psutil.NoSuchProcess:
-        return False
+        return True
 
 
 @contextmanager
@@ -63,11 +88,31 @@ def open_private(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write a file whole or not at all: beside, fsync, rename."""
+@contextmanager
+def syncing(descriptor: int) -> Iterator[Callable[[], None]]:
+    """Give what has a thread sync what is written so far, while more is; at the end all of it is on disk."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        latest: Future[None] = thread.submit(os.fsync, descriptor)
+
+        def begin() -> None:
+            nonlocal latest
+            if latest.done():
+                latest.result()  # an error is told once only, to whoever asks first
+                latest = thread.submit(os.fsync, descriptor)
+
+        yield begin
+        latest.result()
+        os.fsync(descriptor)
+
+
+def write_text(path: Path, content: str, private: bool = False) -> None:
+    """Write a file whole or not at all: beside, fsync, rename. A private one is nobody else's to read (0600)."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
     try:
-        with beside.open("w", encoding="utf-8", newline="\n") as handle:
+        # never through a link that lies in its place
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())

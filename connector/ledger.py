@@ -12,6 +12,8 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 
+import msgspec
+
 from connector.price import Price
 from connector.task import Task
 
@@ -45,6 +47,14 @@ UNRESOLVED = (
 """States in which a run has something to do."""
 
 
+FILES_DELETED = "files_deleted"
+"""The event of a batch whose files at the provider were deleted because a text in them is forgotten; it is no state."""
+
+
+LOCAL_URL = "local"
+"""The base URL of the local server in the ledger: its address changes from start to start, its project does not."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """Who answers: the base URL and, where the provider says, organisation and project."""
@@ -52,6 +62,11 @@ class Identity:
     base_url: str
     organisation: str | None = None
     project: str | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Tell whether the provider says whose files it shows: to another project's key it shows others."""
+        return self.organisation is not None and self.project is not None
 
     def contradicts(self, other: Identity) -> bool:
         """Tell whether the two can not be the same: other base URLs, or an organisation or project they name unlike."""
@@ -75,8 +90,10 @@ class Batch:
     run_key: str
     price: Price | None
     claims: int
+    requests: int
     input_bytes: int
     bound_usd: Decimal | None
+    expected_usd: Decimal | None
     enqueued_tokens: int
     input_file_id: str | None
     file_created_at: int | None
@@ -87,17 +104,21 @@ class Batch:
     error_file_id: str | None
     completed: int
     failed: int
+    labelled: int | None
+    rejected: int | None
+    retried: int | None
+    cost_usd: Decimal | None
     planned_at: datetime
     creating_at: datetime | None
     fencing_at: datetime | None
     submitted_at: datetime | None
     ended_at: datetime | None
+    loaded_at: datetime | None
     reason: str | None
     message: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A text in a batch, with what came of its earlier attempts for this version since it was last opened.
 
     `item_id` names it inside a packed request. `attempt` counts every send, `failures` those that used up an attempt,
@@ -114,16 +135,34 @@ class Claim:
     unavailable_in_row: int = 0
 
 
+TEXT_KEY = re.compile("[0-9a-f]{64}")
+"""A text's key: SHA-256 in lower-case hex."""
+
+QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+"""The provider's codes for an account that can not pay."""
+
+LONGEST_MESSAGE = 300
+"""No more characters of what a provider says are shown or kept of a batch: some say a whole request back."""
+
 TOKEN_LIMIT = "token_limit_exceeded"
 """The provider's code for a full queue of enqueued tokens; it comes as the failed validation of a whole batch."""
 
-_QUEUE_LIMIT = re.compile(r"Limit: ([\d,]+)")
+_QUEUE_LIMIT = re.compile("Limit: ([0-9]{1,3}(?:,[0-9]{3}){1,4}|[0-9]{1,15})(?![0-9])")
 
 
 def read_queue_limit(message: str) -> int | None:
     """Return the limit of enqueued tokens that a refusal names, None where it names none."""
     named = _QUEUE_LIMIT.search(message)
     return None if named is None else int(named[1].replace(",", ""))
+
+
+def shorten(said: str) -> str:
+    """Return what a provider said as it may be shown and kept: a line of so many characters, with a limit it names."""
+    line = " ".join(said.split())
+    limit = read_queue_limit(line)
+    if limit is not None and read_queue_limit(line[:LONGEST_MESSAGE]) != limit:
+        line = f"Limit: {limit:,} ... {line}"
+    return line[:LONGEST_MESSAGE]
 
 
 def new_key() -> str:

@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from connector.console import Screen
+from connector.interruption import Interruption
+from connector.log import Log
 from connector.run import DEFAULT_GRACE_SECONDS, DEFAULT_POLL_SECONDS
 from connector.warehouse.project import Options
 
@@ -35,7 +37,8 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         as_json: bool,
         **rest: Any,
     ) -> None:
-        screen = Screen(as_json)
+        interruption = click.get_current_context().find_object(Interruption)
+        screen = Screen(as_json, interruption.log if interruption is not None else Log())
         options = Options(_project_folder(project_dir), profiles_dir, target, variables)
         try:
             command(screen, options, names, **rest)
@@ -74,11 +77,15 @@ def running(command: Callable[..., None]) -> Callable[..., None]:
             help="How long the provider may take to show what it has.",
         ),
         click.option(
+            "--keep", is_flag=True, help="Leave the run's texts and answers in .dbt_labels/kept, for you alone to read."
+        ),
+        click.option(
             "--confirm",
             "confirmed",
             multiple=True,
-            type=click.Choice(["other-provider", "moved-table"]),
-            help="Go on although the labels so far came from another provider, or lie in another table.",
+            type=click.Choice(["other-provider", "moved-table", "lower-version"]),
+            help="Go on although the labels so far came from another provider, lie in another table, or are of a higher"
+            " version.",
         ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from connector.collecting import collect, look_at, poll
 from connector.errors import (
@@ -21,12 +22,12 @@ from connector.errors import (
     UsageError,
     WarehouseError,
     WarehouseLocked,
+    to_build,
 )
 from connector.files import work_folder
 from connector.ledger import Batch, State, new_key
-from connector.plan import Plan
+from connector.plan import Plan, Standing
 from connector.planning import plan
-from connector.provider import Provider
 from connector.recovery import recover
 from connector.run import Progress, Run, Settings
 from connector.sending import Outbox, fill, make_room, open_outbox, send
@@ -34,7 +35,10 @@ from connector.task import Task
 from connector.warehouse.project import Project
 from connector.warehouse.quality import gate_failures, gates
 from connector.warehouse.tables import Ledger
-from connector.warehouse.texts import count_gold_in_flight
+from connector.warehouse.texts import check_text_columns, count_gold_in_flight, count_labelled_above
+
+if TYPE_CHECKING:
+    from connector.provider import Provider
 
 # twenty minutes of a provider that does not answer, at the usual pace
 _PATIENCE_ROUNDS = 40
@@ -45,16 +49,20 @@ _BUILDABLE = ("--indirect-selection", "buildable")
 
 @dataclass(frozen=True)
 class Voice:
-    """How a run speaks: lines for people, progress, and the question whether to go on with a plan."""
+    """How a run speaks: lines for people, progress, the question whether to go on with a plan, events for programs."""
 
     say: Callable[[str], None]
     show: Callable[[list[Progress]], None]
     confirm: Callable[[list[Plan]], None]
+    tell: Callable[..., None] = lambda event, **facts: None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did; `in_flight` are the batches that the next run will find, `problems` what needs a person."""
+    """What a run did; `in_flight` are the batches that the next run will find, `problems` what needs a person.
+
+    `standings` are how the tasks stand where there was nothing to do: nobody needs to count again.
+    """
 
     submitted: list[str] = field(default_factory=list)
     labelled: int = 0
@@ -63,6 +71,7 @@ class Summary:
     in_flight: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     over_budget: list[str] = field(default_factory=list)
+    standings: list[Standing] = field(default_factory=list)
 
 
 def build(
@@ -74,6 +83,7 @@ def build(
     unmeasured = ["--exclude", "test_name:label_quality"] if any(task.gold for task in tasks) else []
     project.run_dbt("build", *_BUILDABLE, "--select", *relations, *unmeasured)
     summary = label(project, tasks, connect, settings, voice)
+    voice.show([])  # what comes next is dbt's to say
     sources = [source for task in tasks if (source := project.source_of(task))]
     project.run_dbt(
         "build",
@@ -101,8 +111,8 @@ def stage(project: Project, tasks: Sequence[Task]) -> None:
         project.run_dbt("run", "--select", *views, quiet=True)
     except ProjectError as error:
         Ledger(project, "").check(tasks)
-        selected = " ".join(f"+{name}" for name in views)
-        raise ProjectError(error.message, f"is it built? `dbt build --select {selected}`") from error
+        check_text_columns(project, tasks)
+        raise ProjectError(error.message, error.hint or f"is it built? {to_build(*views)}") from error
 
 
 def label(
@@ -117,7 +127,8 @@ def label(
         in_flight = Ledger(project, "").batches(tables_of(project, tasks))
     voice.confirm(plans)
     if not in_flight and not any(plan.standing.has_work for plan in plans):
-        return Summary()
+        # with a gate, gold counts as pending in a plan
+        return Summary(standings=[] if any(plan.gates for plan in plans) else [plan.standing for plan in plans])
     provider = connect()
     try:
         agreed = {plan.standing.table: plan.standing.open_texts for plan in plans}
@@ -140,7 +151,12 @@ def run(
     quality gate sends its gold texts first, and the rest once the gate holds.
     """
     outboxes = [
-        open_outbox(task, settings, bool(gates(project, task)), None if agreed is None else agreed[task.table])
+        open_outbox(
+            task,
+            settings,
+            has_gate=not task.run.paused and bool(gates(project, task)),
+            agreed_texts=None if agreed is None else agreed[task.table],
+        )
         for task in tasks
     ]
     with _started(project, tasks, provider, settings, voice) as started:
@@ -202,10 +218,13 @@ def _started(
     # others use the warehouse while the provider is asked
     provider.before_call = project.let_go
     identity = provider.identify()
-    ledger = Ledger(project, run_key)
+    ledger = Ledger(project, run_key, voice.tell)
     ledger.check(tasks)
     tables = tables_of(project, tasks)
-    with ledger.leased(tables), work_folder(project.folder, run_key) as folder:
+    voice.tell("run_started", run_key=run_key, tables=tables, provider=str(identity))
+    with ledger.leased(tables), work_folder(project.folder, run_key, settings.keep) as folder:
+        if settings.keep:
+            voice.say(f"this run's texts and answers stay in {folder} until you remove them")
         yield Run(
             project=project,
             tables=tables,
@@ -298,7 +317,7 @@ def _send(run: Run, outboxes: Sequence[Outbox]) -> None:
 
 def _send_task(run: Run, outbox: Outbox) -> None:
     task = outbox.task
-    if task.table in run.stopped or task.table in run.over_budget:
+    if task.run.paused or task.table in run.stopped or task.table in run.over_budget:
         return
     _send_pending(run, outbox)
     if not outbox.gold_only or run.settings.pilot or not outbox.has_sent_all(run):
@@ -312,7 +331,7 @@ def _send_task(run: Run, outbox: Outbox) -> None:
             )
         return
     if failures := gate_failures(run.project, task):
-        run.stop(task, f"its quality gate does not hold, so only gold texts were sent: {'; '.join(failures)}")
+        run.stop(task, f"its quality gate does not hold, so only gold texts are sent: {'; '.join(failures)}")
         return
     outbox.open_gate()
     _send_pending(run, outbox)
@@ -329,7 +348,10 @@ def _send_pending(run: Run, outbox: Outbox) -> None:
 
 
 def _check_origin(run: Run, outbox: Outbox) -> None:
-    """Raise `UsageError` where going on would pay again for a moved table, or mix providers' labels, unconfirmed."""
+    """Raise `UsageError` where going on would pay again, unconfirmed, or mix providers' labels.
+
+    It pays again for texts whose labels lie in the task's earlier table, or are of a higher version.
+    """
     task = outbox.task
     others = run.ledger.labels_of_others(task, run.identity)
     if others and "other-provider" not in run.settings.confirmed:
@@ -346,6 +368,14 @@ def _check_origin(run: Run, outbox: Outbox) -> None:
             f"task `{task.name}` had texts in another table ({had}); `{task.table}` does not know them,"
             f" and going on sends {outbox.waiting} texts",
             "move the rows to the new table first, or pay for them again with `--confirm moved-table`",
+        )
+
+    above, version = count_labelled_above(run.project, task)
+    if above and "lower-version" not in run.settings.confirmed:
+        raise UsageError(
+            f"task `{task.name}`: {above} texts that would be sent as version {task.version} have labels of version"
+            f" {version}",
+            f"put `version: {version}` back, or pay for them again with `--confirm lower-version`",
         )
 
 

@@ -10,7 +10,8 @@ from decimal import Decimal
 from connector.estimate import Estimate, Tally
 from connector.price import Price
 from connector.request import make_template, sendable
-from connector.shard import MAX_BYTES, MAX_REQUESTS, Pending, group, make_request
+from connector.retirement import Retirement
+from connector.shard import MAX_BYTES, MAX_REQUESTS, MAX_TEXTS, Pending, group, make_request
 from connector.task import Task
 
 # Above so many texts a sample is counted, of this size; its error is that of a mean, at 95 %.
@@ -35,6 +36,7 @@ class Standing:
     in_flight: int
     pending: dict[str, int]
     changed_wording: int
+    paused: bool
 
     @property
     def may_spend(self) -> bool:
@@ -44,12 +46,12 @@ class Standing:
     @property
     def open_texts(self) -> int:
         """Return how many texts a run could send: each that is pending, or in flight and may come back unanswered."""
-        return sum(self.pending.values()) + self.in_flight
+        return 0 if self.paused else sum(self.pending.values()) + self.in_flight
 
     @property
     def has_work(self) -> bool:
         """Tell whether a run would send anything."""
-        return sum(self.pending.values()) > 0
+        return not self.paused and sum(self.pending.values()) > 0
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,25 @@ class Cost:
 class Plan:
     """What a run would do for one task: how it stands, what sending costs, and what raising the version would.
 
-    `raise_texts` would be labelled again by a raised version, for about `raise_usd`. `gate_failures` are what the
-    labels so far do not reach of `gates`. The budgets are the task's.
+    `raise_texts` would be labelled again by a raised version, for about `raise_usd`. `above_texts` are pending and have
+    labels of the higher version `above_version`: the task's was lowered. `local_labels` are of this version and cost
+    nothing. `gate_failures` are what the labels so far do not reach of `gates`. The budgets are the task's.
+    `retirement` is that of its model, where it is announced.
     """
 
     standing: Standing
     cost: Cost
     raise_texts: int
     raise_usd: Decimal | None
+    above_texts: int
+    above_version: int
+    local_labels: int
     gates: list[str]
     gate_failures: list[str]
     budget_usd: Decimal | None
     budget_usd_per_month: Decimal | None
     is_free: bool
+    retirement: Retirement | None
 
     @property
     def has_budget(self) -> bool:
@@ -156,7 +164,9 @@ def measure(
     return Cost(
         texts=of_texts,
         requests=requests,
-        shards=max(-(-requests // MAX_REQUESTS), -(-_scaled(size_bytes, scale) // MAX_BYTES)),
+        shards=max(
+            -(-requests // MAX_REQUESTS), -(-of_texts // MAX_TEXTS), -(-_scaled(size_bytes, scale) // MAX_BYTES)
+        ),
         bytes=_scaled(size_bytes, scale),
         input_tokens=tokens,
         input_tokens_error=error,

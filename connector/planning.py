@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
 from connector.estimate import make_estimate
 from connector.plan import NOTHING, Cost, Plan, Standing, measure, sample_key
-from connector.price import FREE, Usage, batch_price, synchronous_price
+from connector.price import FREE, Usage, batch_price, is_openai, synchronous_price
+from connector.retirement import announced_retirement
 from connector.run import Settings
 from connector.task import Task
 from connector.warehouse.money import read_history
@@ -17,6 +18,9 @@ from connector.warehouse.texts import (
     Which,
     count_changed_wording,
     count_comments,
+    count_labelled_above,
+    count_local_labels,
+    count_raised,
     count_texts,
     open_again_texts,
     sendable_texts,
@@ -41,17 +45,19 @@ def _standing(project: Project, task: Task, which: Which = "pending") -> Standin
         model=task.model,
         **asdict(count_texts(project, task, which)),
         changed_wording=count_changed_wording(project, task),
+        paused=task.run.paused,
     )
 
 
 def _plan(project: Project, task: Task, settings: Settings) -> Plan:
-    asked = gates(project, task)
+    # a paused task sends nothing, so what is wrong with its gold keeps nobody from collecting
+    asked = [] if task.run.paused else gates(project, task)
     # with a gate, gold is sent that nobody may have said
     which: Which = "gold" if settings.pilot else "pending and gold" if asked else "pending"
     standing = _standing(project, task, which)
     waiting = sum(standing.pending.values())
     limit = settings.limit
-    texts = waiting if limit is None else min(waiting, limit)
+    texts = 0 if standing.paused else waiting if limit is None else min(waiting, limit)
     price = FREE if settings.is_free else batch_price(task, settings.base_url)
     history = read_history(project, task)
     cost = NOTHING
@@ -63,25 +69,35 @@ def _plan(project: Project, task: Task, settings: Settings) -> Plan:
         with sendable_texts(project, task, limit, sample_key(texts), which) as found:
             singly = synchronous_price(task, settings.base_url)
             cost = measure(task, found, estimate, price, singly, texts, of_comments)
-    again = standing.labelled if standing.changed_wording else 0
+    again = count_raised(project, task) if standing.changed_wording else 0
+    above, version_above = count_labelled_above(project, task) if waiting else (0, 0)
     each = None if history is None or price is None else price.cost(Usage(history.input_tokens, history.output_tokens))
     return Plan(
         standing=standing,
         cost=cost,
         raise_texts=again,
         raise_usd=None if each is None or not again else each * again,
+        above_texts=above,
+        above_version=version_above,
+        local_labels=0 if settings.is_free else count_local_labels(project, task),
         gates=[f"{gate.field} {gate.metric} at least {gate.at_least:g}" for gate in asked],
-        gate_failures=gate_failures(project, task),
+        gate_failures=gate_failures(project, task) if asked else [],
         budget_usd=task.run.budget_usd,
         budget_usd_per_month=task.run.budget_usd_per_month,
         is_free=settings.is_free,
+        retirement=announced_retirement(task.model) if is_openai(settings.base_url) and not settings.is_free else None,
     )
 
 
-def price_again(project: Project, task: Task, keys: Sequence[str], base_url: str | None) -> Cost:
-    """Return what sending these texts again costs; counts those that a model with keys and texts still has."""
+def price_again(
+    project: Project, task: Task, keys: Sequence[str], base_url: str | None, afresh: Collection[str] = ()
+) -> Cost:
+    """Return what sending these texts again costs; counts those that a model with keys and texts still has.
+
+    Those of `afresh` are rejections to be reopened.
+    """
     history = read_history(project, task)
     estimate = make_estimate(task, None if history is None else history.output_tokens)
     prices = batch_price(task, base_url), synchronous_price(task, base_url)
-    with open_again_texts(project, task, keys) as found:
+    with open_again_texts(project, task, keys, afresh) as found:
         return measure(task, found, estimate, *prices, len(keys), None)

@@ -8,6 +8,7 @@ from decimal import ROUND_UP, Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 
@@ -22,8 +23,7 @@ _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _NOTHING = (Decimal(0),) * 4
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """The tokens of one request. Those cached and written to a cache are part of the input, reasoning of the output."""
 
     input_tokens: int
@@ -53,7 +53,7 @@ class Price:
 
     def cost(self, usage: Usage) -> Decimal:
         """Return what one request costs in US dollars, rounded up to `USD`."""
-        rate = self._rate(usage.input_tokens)
+        rate = self.rates[0] if self.is_first_rate(usage.input_tokens) else self._rate(usage.input_tokens)
         cached = min(usage.cached_tokens, usage.input_tokens)
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)
         fresh = usage.input_tokens - cached - written
@@ -130,7 +130,7 @@ def synchronous_price(task: Task, base_url: str | None = None) -> Price | None:
 def _listed(model: str, context: dict[str, str] | None, base_url: str | None) -> Price | None:
     tokens = PricedUsage(input_tokens=1, output_tokens=1)
     try:
-        if base_url is None or _is_openai(urlsplit(base_url).hostname or ""):
+        if is_openai(base_url):
             found = calc_price(tokens, model, provider_id="openai", price_context=context)
         else:
             found = calc_price(tokens, model, provider_api_url=base_url, price_context=context)
@@ -148,8 +148,9 @@ def _listed(model: str, context: dict[str, str] | None, base_url: str | None) ->
     return Price(rates, f"genai-prices {found.model.id}")
 
 
-def _is_openai(host: str) -> bool:
-    """Tell whether a host is OpenAI's, or a server on this machine, which stands in for it."""
+def is_openai(base_url: str | None) -> bool:
+    """Tell whether a base URL is OpenAI's, or of a server on this machine, which stands in for it."""
+    host = "api.openai.com" if base_url is None else urlsplit(base_url).hostname or ""
     return host in _THIS_MACHINE or host == "api.openai.com" or host.endswith(".api.openai.com")
 
 

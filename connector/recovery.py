@@ -7,17 +7,22 @@ only what it does not show for the whole grace time, and can not make any more b
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from connector.errors import NotThere
 from connector.ledger import Batch, State
+from connector.plain import counted
 from connector.run import Run
+
+if TYPE_CHECKING:
+    from connector.provider import Provider, RemoteBatch
 
 # The list is newest first by creation; a file is a little older than its batch, never younger.
 _SLACK_SECONDS = 120
 # How long after the deletion a batch that was taken just before it may still be missing from the list.
 _FENCE_SECONDS = 60.0
-# How long a provider keeps a file of batches, a day more.
-_FILE_KEPT_SECONDS = 31 * 86_400.0
+FILE_KEPT = timedelta(days=31)
+"""How long a provider keeps a file of batches, a day more."""
 
 
 def recover(run: Run, batch: Batch) -> None:
@@ -26,8 +31,7 @@ def recover(run: Run, batch: Batch) -> None:
         _release(run, batch, "never_created", "was never created")
         return
     assert batch.input_file_id is not None, "written with `uploaded`"
-    since = (batch.file_created_at or 0) - _SLACK_SECONDS
-    found = run.provider.find(batch.batch_key, batch.input_file_id, since)
+    found = find_batch(run.provider, batch, batch.input_file_id)
     if found is not None:
         # written without the lease as well: that the batch exists is true whoever holds it
         run.ledger.record(batch.batch_key, State.SUBMITTED, batch.task, leased=False, provider_batch_id=found.id)
@@ -36,6 +40,11 @@ def recover(run: Run, batch: Batch) -> None:
         _finish_fence(run, batch, batch.input_file_id)
     else:
         _begin_fence(run, batch, batch.input_file_id)
+
+
+def find_batch(provider: Provider, batch: Batch, file_id: str) -> RemoteBatch | None:
+    """Return what became of an input file that a batch may have been made of, None where nothing is shown."""
+    return provider.find(batch.batch_key, file_id, (batch.file_created_at or 0) - _SLACK_SECONDS)
 
 
 def _begin_fence(run: Run, batch: Batch, file_id: str) -> None:
@@ -69,11 +78,11 @@ def _finish_fence(run: Run, batch: Batch, file_id: str) -> None:
 def _release(run: Run, batch: Batch, reason: str, said: str) -> None:
     run.ledger.record(batch.batch_key, State.RELEASED, batch.task, reason=reason)
     run.freed.add(batch.batch_key)
-    run.say(f"batch {batch.batch_key} {said}; its {batch.claims} texts are free again")
+    run.say(f"batch {batch.batch_key} {said}; its {counted(batch.claims, 'text')} can be sent again")
 
 
 def _leave(run: Run, batch: Batch, file_id: str) -> None:
-    if _is_over(run, batch.planned_at, _FILE_KEPT_SECONDS):
+    if _is_over(run, batch.planned_at, FILE_KEPT.total_seconds()):
         said = f"the file {file_id} is gone after 30 days, and nothing shows what became of it"
         run.ledger.record(batch.batch_key, State.LOST, batch.task, reason="not_seen", message=said)
         run.stuck[batch.batch_key] = f"{said}; its texts stay claimed"

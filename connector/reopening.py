@@ -1,4 +1,7 @@
-"""Reopening: what a person puts back to be tried again, rejections and lost batches, with its price first."""
+"""Reopening: what a person puts back to be tried again, with its price first.
+
+Rejections, lost batches, and batches whose fate a person knows better than the ledger.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from connector.errors import UsageError
-from connector.ledger import Batch, State, new_key
+from connector.ledger import UNRESOLVED, Batch, State, new_key
 from connector.plan import NOTHING, Cost
 from connector.planning import price_again
 from connector.task import Task
 from connector.warehouse.project import Project
 from connector.warehouse.tables import Ledger
+
+# nothing was asked of the provider yet but to keep a file
+_NEVER_CREATED = (State.PLANNED, State.UPLOADING)
+_HOLDING = (*UNRESOLVED, State.LOST)
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,19 @@ class Reopening:
     lost: list[str]
     lost_texts: int
     cost: Cost
+
+
+@dataclass(frozen=True)
+class Release:
+    """A batch to be given up: what sending its texts again costs, nothing where their task asks otherwise by now."""
+
+    batch: Batch
+    cost: Cost
+
+    @property
+    def may_exist(self) -> bool:
+        """Tell whether the provider may have it, and may have been paid for it."""
+        return self.batch.state not in _NEVER_CREATED
 
 
 @dataclass(frozen=True)
@@ -40,8 +60,9 @@ def find(project: Project, task: Task, reasons: Collection[str], lost: bool, bas
     ledger.check([task])
     rejections = ledger.rejections(task)
     again = [rejection for rejection in rejections if rejection.reason in reasons]
-    batches = ledger.lost([task.table]) if lost else []
-    keys = {rejection.text_key for rejection in again} | {
+    batches = ledger.batches([task.table], [State.LOST]) if lost else []
+    rejected = {rejection.text_key for rejection in again}
+    keys = rejected | {
         claim.text_key
         for batch in batches
         if batch.task.version == task.version  # what another version asked is not sent again
@@ -52,7 +73,7 @@ def find(project: Project, task: Task, reasons: Collection[str], lost: bool, bas
         rejected=dict(Counter(rejection.reason for rejection in again).most_common()),
         lost=[batch.batch_key for batch in batches],
         lost_texts=sum(batch.claims for batch in batches),
-        cost=price_again(project, task, sorted(keys), base_url) if keys else NOTHING,
+        cost=price_again(project, task, sorted(keys), base_url, rejected) if keys else NOTHING,
     )
 
 
@@ -85,10 +106,56 @@ def reopen(
     ledger = Ledger(project, new_key())
     with ledger.leased([task.table for task in tasks]):
         texts = sum(ledger.reopen(task, reasons) for task in tasks)
-        batches = [_give_up(ledger, batch) for task in tasks if lost for batch in ledger.lost([task.table])]
-    return Reopened(texts, batches)
+        given_up = ledger.batches([task.table for task in tasks], [State.LOST]) if lost else []
+        for batch in given_up:
+            ledger.record(batch.batch_key, State.REOPENED, batch.task)
+    return Reopened(texts, [batch.batch_key for batch in given_up])
 
 
-def _give_up(ledger: Ledger, batch: Batch) -> str:
-    ledger.record(batch.batch_key, State.REOPENED, batch.task)
-    return batch.batch_key
+def release(
+    project: Project,
+    tasks: Sequence[Task],
+    batch_keys: Collection[str],
+    confirm: Callable[[list[Release]], None],
+    base_url: str | None = None,
+) -> list[str]:
+    """Show what giving these batches up may cost, have it confirmed, and free their texts; return the batches.
+
+    What provably was never created becomes `released`, anything else `reopened`: a budget goes on counting it at its
+    bound, and an answer that comes after all is never loaded. Raises `UsageError` for a batch that holds no texts.
+    """
+    ledger = Ledger(project, new_key())
+    ledger.check(tasks)
+    batches = _holding(ledger, tasks, batch_keys)
+    confirm([_price(project, ledger, tasks, batch, base_url) for batch in batches])
+    with ledger.leased(sorted({batch.task.table for batch in batches})):
+        # as they are now: nobody else can change them any more
+        batches = _holding(ledger, tasks, batch_keys)
+        for batch in batches:
+            event = State.RELEASED if batch.state in _NEVER_CREATED else State.REOPENED
+            ledger.record(batch.batch_key, event, batch.task, reason="by_hand", message=f"was {batch.state.value}")
+    return [batch.batch_key for batch in batches]
+
+
+def _holding(ledger: Ledger, tasks: Sequence[Task], batch_keys: Collection[str]) -> list[Batch]:
+    """Return the batches of these keys; raises `UsageError` for one that is not there, unreadable or holds no texts."""
+    tables = sorted({task.table for task in tasks} | ledger.tables_of_batches())
+    held = {batch.batch_key: batch for batch in ledger.batches(tables, _HOLDING)}
+    unreadable = sorted(ledger.unreadable)
+    if batch_keys and held.keys() >= set(batch_keys):
+        return [held[key] for key in dict.fromkeys(batch_keys)]
+    done = {batch.batch_key: batch.state.value for batch in ledger.batches(tables, set(State) - set(_HOLDING))}
+    why = {key: f"batch {key} is {state}, so it holds no texts" for key, state in done.items()}
+    why |= {key: f"batch {key}: {said}" for key, said in ledger.unreadable.items()}
+    mistakes = [why.get(key, f"there is no batch `{key}`") for key in batch_keys if key not in held]
+    listed = [*held, *(f"{key} (not readable)" for key in unreadable)]
+    raise UsageError(
+        "\n".join(mistakes) or "say which batch to give up: `--batch`",
+        f"batches that hold texts: {', '.join(listed) or 'none'}",
+    )
+
+
+def _price(project: Project, ledger: Ledger, tasks: Sequence[Task], batch: Batch, base_url: str | None) -> Release:
+    now = [task for task in tasks if (task.table, task.version) == (batch.task.table, batch.task.version)]
+    keys = sorted({claim.text_key for claim in ledger.claims_of(batch)}) if now else []
+    return Release(batch, price_again(project, now[0], keys, base_url) if keys else NOTHING)

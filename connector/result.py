@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import orjson
+from msgspec.structs import astuple, replace
 
 from connector.answer import Answer, mapping
 from connector.confidence import Probabilities, Span, find_rows, find_values, read_probabilities
-from connector.ledger import Claim
+from connector.ledger import QUOTA_CODES, Claim, shorten
 from connector.price import Price, Usage, share, share_units
 from connector.request import ROWS, sendable
-from connector.task import CONFIDENCE, AnyOf, Task, Text, answer_mistakes
+from connector.task import CONFIDENCE, Task, Text, answer_mistakes
 
 UNAVAILABLE_CEILING = 5
 UNPACKED = "unpacked"
@@ -44,11 +46,9 @@ _TEXT_CODES = frozenset(
 _MAX_TOKENS = 10**12
 _STOP_STATUSES = frozenset({401, 403, 404})
 _FREE_STATUSES = frozenset({0, 408, 409, 429})
-_QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What becomes of a claim. `outcome` is labelled, rejected or failed; `values` are the columns of a label.
 
     Tokens and dollars are the request's; of a packed request each row has its part, and the parts sum to the whole.
@@ -68,12 +68,15 @@ class Outcome:
 class Judgement:
     """What becomes of a batch's claims; `stop` is why its task must not go on.
 
-    `uncosted` counts the requests that were carried out, and so are paid, without saying what they used.
+    `uncosted` counts the requests that were carried out, and so are paid, without saying what they used, `succeeded`
+    the answers with status 200, `missing` the claims without any answer.
     """
 
     outcomes: list[Outcome]
     stop: Stop | None
     uncosted: int
+    succeeded: int
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -86,28 +89,51 @@ class Stop:
 
 
 def judge_batch(
-    task: Task, claims: Iterable[Claim], answers: dict[str, Answer], price: Price | None = None
+    task: Task, claims: Iterable[Claim], answers: Iterable[tuple[str, Answer]], price: Price | None = None
 ) -> Judgement:
-    """Return an outcome for every claim, and why to stop where the answers tell of more than single texts."""
+    """Return an outcome for every claim, and why to stop where the answers tell of more than single texts.
+
+    `answers` are read once: what succeeded is judged as it comes and let go of, errors wait until all are known. Of
+    several for one custom_id the first counts, for one that was not asked none does.
+    """
     requests: dict[str, list[Claim]] = {}
     for claim in claims:
         requests.setdefault(claim.custom_id, []).append(claim)
-    stop = _find_stop(answers.values())
-    outcomes: list[Outcome] = []
-    uncosted = 0
-    for custom_id, together in requests.items():
-        answer = answers.get(custom_id)
-        if answer is None:
-            outcomes += [_unavailable(claim, "missing", None) for claim in together]
-        elif _is_stop(answer) or (stop is not None and _error_code(answer) == stop.code):
-            outcomes += _each(together, "failed", "stopped", _dump(answer))
+    judged: dict[str, list[Outcome]] = {}
+    errors: dict[str, Answer] = {}
+    uncosted = succeeded = 0
+    for custom_id, answer in answers:
+        if custom_id not in requests or custom_id in judged or custom_id in errors:
+            continue
+        succeeded += answer.status_code == 200
+        if answer.status_code != 200 or _is_stop(answer):
+            errors[custom_id] = answer
+            continue
+        judged[custom_id], is_uncosted = _judge_paid(task, requests[custom_id], answer, price)
+        uncosted += is_uncosted
+    stop = _find_stop(errors.values(), len(judged))
+    for custom_id, answer in errors.items():
+        together = requests[custom_id]
+        if _is_stop(answer) or (stop is not None and _error_code(answer) == stop.code):
+            judged[custom_id] = _each(together, "failed", "stopped", _dump(answer))
         else:
-            judged = _judge_request(task, together, answer)
-            usage = _usage(answer)
-            cost = None if usage is None or price is None else price.cost(usage)
-            uncosted += cost is None and (answer.status_code == 200 or answer.unreadable is not None)
-            outcomes += _shared(judged, usage, cost)
-    return Judgement(outcomes, stop, uncosted)
+            judged[custom_id], is_uncosted = _judge_paid(task, together, answer, price)
+            uncosted += is_uncosted
+    missing = [custom_id for custom_id in requests if custom_id not in judged]
+    for custom_id in missing:
+        judged[custom_id] = [_unavailable(claim, "missing", None) for claim in requests[custom_id]]
+    outcomes = [outcome for custom_id in requests for outcome in judged[custom_id]]
+    return Judgement(outcomes, stop, uncosted, succeeded, sum(len(requests[custom_id]) for custom_id in missing))
+
+
+def _judge_paid(
+    task: Task, together: Sequence[Claim], answer: Answer, price: Price | None
+) -> tuple[list[Outcome], bool]:
+    """Return the outcomes of one request's texts, and whether it was paid for without saying what it used."""
+    usage = _usage(answer)
+    cost = None if usage is None or price is None else price.cost(usage)
+    is_uncosted = cost is None and (answer.status_code == 200 or answer.unreadable is not None)
+    return _shared(_judge_request(task, together, answer), usage, cost), is_uncosted
 
 
 def _judge_request(task: Task, claims: Sequence[Claim], answer: Answer) -> list[Outcome]:
@@ -119,14 +145,16 @@ def _judge_request(task: Task, claims: Sequence[Claim], answer: Answer) -> list[
 def judge_packed(task: Task, claims: Sequence[Claim], answer: Answer) -> list[Outcome]:
     """Return what a packed answer becomes for each of its texts; what is no label is sent again alone.
 
-    Nothing is final here, and nothing counts as a text's attempt: a neighbour may be the cause. Each row stands by
-    itself: one that is missing, there twice or off the schema costs only itself, one that nobody asked for is nobody's.
+    Nothing counts as a text's attempt, for a neighbour may be the cause; and nothing is final, unless the provider did
+    not carry a text out too often. Each row stands by itself: one that is missing, there twice or off the schema costs
+    only itself, one that nobody asked for is nobody's.
     """
     if answer.unreadable is None and _is_free(answer.status_code):
         code = answer.error_code or f"http_{answer.status_code}"
         return [_unavailable(claim, code, _dump(answer)) for claim in claims]
     choice, said = _choice(answer)
-    rows = _rows(said) if said is not None and choice.get("finish_reason") in ("stop", None) else None
+    is_whole = choice.get("finish_reason") in ("stop", None)
+    rows = _rows(said, task.run.confidence) if said is not None and is_whole else None
     if rows is None:
         raw = answer.unreadable or (sendable(said) if said else _dump(answer))
         return _each(claims, "failed", UNPACKED, raw)
@@ -152,20 +180,22 @@ def _judge_row(
     return Outcome(claim, "failed", UNPACKED, raw=raw, model=model)
 
 
-def _rows(content: str) -> dict[str, list[tuple[dict[str, Any], dict[str, Span]]]] | None:
-    """Return the rows of a packed answer by id, each with where its values stand; None where it has no rows."""
+def _rows(content: str, placed: bool) -> dict[str, list[tuple[dict[str, Any], dict[str, Span]]]] | None:
+    """Return the rows of a packed answer by id, if `placed` each with where its values stand; None off the schema."""
     try:
-        answered = json.loads(content)
-        listed = answered.get(ROWS) if isinstance(answered, dict) else None
+        answered = json.loads(content, object_pairs_hook=_object)
+        listed = answered[ROWS] if isinstance(answered, dict) and answered.keys() == {ROWS} else None
         if not isinstance(listed, list):
             return None
-        places = list(find_rows(content, find_values(content)[ROWS]))
+        places: Iterable[int | None] = [None] * len(listed)
+        if placed:
+            places = find_rows(content, find_values(content)[ROWS])
         rows: dict[str, list[tuple[dict[str, Any], dict[str, Span]]]] = {}
         for row, place in zip(listed, places, strict=True):
             if isinstance(row, dict):
                 item_id = row.get("id")
-                named = str(item_id) if isinstance(item_id, (int, str)) and not isinstance(item_id, bool) else ""
-                rows.setdefault(named, []).append((row, find_values(content, place)))
+                named = str(item_id) if isinstance(item_id, int) and not isinstance(item_id, bool) else ""
+                rows.setdefault(named, []).append((row, {} if place is None else find_values(content, place)))
         return rows
     except (ValueError, RecursionError):
         return None
@@ -181,6 +211,8 @@ def _shared(outcomes: list[Outcome], usage: Usage | None, cost: Decimal | None) 
     if usage is None:
         return outcomes
     size = len(outcomes)
+    if size == 1:
+        return [replace(outcomes[0], usage=usage, cost_usd=cost)]
     columns = [share_units(tokens, size) for tokens in astuple(usage)]
     costs: Sequence[Decimal | None] = [None] * size if cost is None else share(cost, size)
     return [
@@ -250,11 +282,11 @@ def _unavailable(claim: Claim, code: str, raw: str | None) -> Outcome:
     return Outcome(claim, "rejected" if last else "failed", "unavailable", raw=raw or f'{{"code":"{code}"}}')
 
 
-def _find_stop(answers: Iterable[Answer]) -> Stop | None:
+def _find_stop(errors: Iterable[Answer], answered: int) -> Stop | None:
+    """Return why to stop, by the errors of a batch beside which so many requests were answered."""
     codes: Counter[str] = Counter()
     samples: dict[str, Answer] = {}
-    answered = 0
-    for answer in answers:
+    for answer in errors:
         code = _error_code(answer)
         # what was not carried out says nothing of the others
         answered += answer.status_code == 200 or code is not None
@@ -266,7 +298,7 @@ def _find_stop(answers: Iterable[Answer]) -> Stop | None:
         about_all = _is_stop(sample)
         about_form = lines >= NEARLY_ALL * answered and (answered >= FEW or code not in _TEXT_CODES)
         if about_all or about_form:
-            return Stop(code, sample.error_message or f"HTTP {sample.status_code}", lines)
+            return Stop(code, shorten(sample.error_message or "") or f"HTTP {sample.status_code}", lines)
     return None
 
 
@@ -277,12 +309,12 @@ def _is_free(status_code: int) -> bool:
 
 def _is_stop(answer: Answer) -> bool:
     """Tell whether one such answer is about the key, the endpoint or the account, and so about all."""
-    return answer.status_code in _STOP_STATUSES or answer.error_code in _QUOTA_CODES
+    return answer.status_code in _STOP_STATUSES or answer.error_code in QUOTA_CODES
 
 
 def _error_code(answer: Answer) -> str | None:
     """Return the code of an error that is not free to try again, or None."""
-    if answer.error_code in _QUOTA_CODES:
+    if answer.error_code in QUOTA_CODES:
         return answer.error_code
     if answer.status_code == 200 or _is_free(answer.status_code):
         return None
@@ -294,9 +326,16 @@ def _parse_content(content: object) -> object:
     if not isinstance(content, str):
         return None
     try:
-        return json.loads(content)
+        # orjson is faster and takes the last of what is said twice
+        return json.loads(content, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         return None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
+    """Return an object of an answer, None where it says a thing twice: readers differ in which one they take."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else None
 
 
 def _first(value: object) -> dict[str, Any]:
@@ -307,7 +346,7 @@ def _columns(task: Task, answered: dict[str, Any]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for field in task.fields:
         value = answered[field.name]
-        if isinstance(field, AnyOf):
+        if field.type == "any_of":
             value = orjson.dumps(list(dict.fromkeys(value))).decode()
         elif isinstance(value, str):
             value = sendable(value)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connector.errors import ProviderError, RateLimited
-from connector.ledger import Identity
-from connector.provider import Provider, RemoteBatch
+from connector.ledger import Batch, Identity
 from connector.task import Task
 from connector.warehouse.project import Project
 from connector.warehouse.tables import Ledger
+
+if TYPE_CHECKING:
+    from connector.provider import Provider, RemoteBatch
 
 DEFAULT_POLL_SECONDS = 30.0
 DEFAULT_GRACE_SECONDS = 900.0
@@ -24,7 +28,7 @@ class Settings:
 
     `budget_usd` is the wall of all tasks together; `is_free` says that the provider charges nothing,
     `base_url` who else than OpenAI is asked, for the price,
-    `pilot` that only gold texts are sent.
+    `pilot` that only gold texts are sent, `keep` that the run's files stay for a person to look at.
     """
 
     poll_seconds: float = DEFAULT_POLL_SECONDS
@@ -35,18 +39,42 @@ class Settings:
     is_free: bool = False
     base_url: str | None = None
     pilot: bool = False
+    keep: bool = False
     confirmed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a batch is, by the provider's count."""
+    """How far a batch is, in texts, by the provider's count of its requests.
+
+    `age_seconds` is since it was submitted. `cost_usd` is about what is done has cost: the share of what was expected.
+    """
 
     batch_key: str
     task: str
     status: str
+    texts: int
     done: int
-    total: int
+    failed: int
+    age_seconds: float
+    cost_usd: Decimal | None
+
+    @classmethod
+    def of(cls, batch: Batch, status: str, completed: int, failed: int, now: datetime) -> Progress:
+        """Return how far a batch is of whose requests so many are completed and failed."""
+        requests = max(1, batch.requests)
+        done = completed + failed
+        expected = batch.expected_usd
+        return cls(
+            batch_key=batch.batch_key,
+            task=batch.task.name,
+            status=status,
+            texts=batch.claims,
+            done=batch.claims * done // requests,
+            failed=batch.claims * failed // requests,
+            age_seconds=(now - (batch.submitted_at or batch.planned_at)).total_seconds(),
+            cost_usd=None if expected is None else expected * done / requests,
+        )
 
 
 def _silent(_: object) -> None:

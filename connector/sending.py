@@ -14,12 +14,13 @@ from connector.budget import has_budget, nearest_wall
 from connector.errors import InDoubt, ProviderError, RateLimited, UsageError
 from connector.estimate import make_estimate
 from connector.ledger import TOKEN_LIMIT, Batch, State, read_queue_limit
+from connector.plain import counted
 from connector.price import FREE, Price, batch_price
 from connector.request import make_template
 from connector.run import Run, Settings
 from connector.shard import MAX_REQUESTS, NoRoom, Room, Shard, TooLarge, group, write_shards
 from connector.task import Task
-from connector.warehouse.lease import DURATION_SECONDS
+from connector.warehouse.holder import DURATION_SECONDS
 from connector.warehouse.money import read_charges, read_history, read_queue
 from connector.warehouse.texts import Which, read_spool, spool_texts
 
@@ -83,7 +84,7 @@ class Outbox:
 
     def is_done(self, run: Run) -> bool:
         """Tell whether nothing is left to send, nor can become free again by what has happened so far."""
-        if self.task.table in run.stopped or self.task.table in run.over_budget:
+        if self.task.run.paused or self.task.table in run.stopped or self.task.table in run.over_budget:
             return True
         return self.has_sent_all(run) and (run.settings.pilot or not self.gold_only)
 
@@ -91,10 +92,10 @@ class Outbox:
 def open_outbox(task: Task, settings: Settings, has_gate: bool = False, agreed_texts: int | None = None) -> Outbox:
     """Return a task's outbox; with a gate, gold texts go first.
 
-    Raises `UsageError` where there is a budget and nobody knows the price.
+    Raises `UsageError` where there is a budget and nobody knows the price, unless the task is paused.
     """
     price = FREE if settings.is_free else batch_price(task, settings.base_url)
-    if price is None and has_budget(task, settings.budget_usd):
+    if price is None and has_budget(task, settings.budget_usd) and not task.run.paused:
         raise UsageError(
             f"task `{task.name}` has a budget, but the price of `{task.model}` is not known",
             "say what its batches cost in the task's `price` (`input_usd_per_mtok`, `output_usd_per_mtok`)",
@@ -208,13 +209,14 @@ def send_shard(run: Run, outbox: Outbox, shard: Shard) -> bool:
     ledger.claim(shard, task, run.identity, outbox.price)
     run.sent.add(key)
     try:
-        file = run.provider.upload(shard.path, f"dbt-labels-{key}.jsonl")
+        file = run.provider.upload(shard.path, key)
     except ProviderError as error:
         ledger.record(key, State.RELEASED, task, reason="upload_failed", message=error.message)
         run.freed.add(key)
         return _wait_or_raise(run, error)
     finally:
-        shard.path.unlink(missing_ok=True)
+        if not run.settings.keep:
+            shard.path.unlink(missing_ok=True)
     ledger.record(
         key, State.UPLOADED, task, then=State.CREATING, input_file_id=file.id, file_created_at=file.created_at
     )
@@ -236,7 +238,7 @@ def send_shard(run: Run, outbox: Outbox, shard: Shard) -> bool:
     ledger.record(key, State.SUBMITTED, task, leased=False, provider_batch_id=batch.id)
     outbox.doubts = 0
     run.submitted.append(key)
-    run.say(f"batch {key} submitted as {batch.id}: {len(shard.claims)} texts of task `{task.name}`")
+    run.say(f"batch {key} submitted as {batch.id}: {counted(len(shard.claims), 'text')} of task `{task.name}`")
     return True
 
 

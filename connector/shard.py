@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
+
 from connector.estimate import Estimate, Tally
-from connector.files import open_private
+from connector.files import open_private, syncing
 from connector.ledger import Claim, new_key
 from connector.price import Price
 from connector.request import Template, draw_ids, pack, sendable
@@ -17,14 +19,15 @@ from connector.request import Template, draw_ids, pack, sendable
 # Batch API, limits of an input file (platform documentation, read November 2026)
 MAX_REQUESTS = 50_000
 MAX_BYTES = 209_715_200
+# A batch's claims and outcomes are in memory at once: packed it has no more of them than unpacked.
+MAX_TEXTS = MAX_REQUESTS
 _BUFFER_BYTES = 1 << 20
 # A packed request stays far below any context window; a long text goes alone.
 _PACKED_CHARACTERS = 40_000
 _LONG_CHARACTERS = 8_000
 
 
-@dataclass(frozen=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True, gc=False):
     """A text to send, as the spool has it. `alone` is one that a packed request has failed before."""
 
     text_key: str
@@ -103,39 +106,36 @@ def group(texts: Iterable[Pending], rows_per_request: Callable[[], int]) -> Iter
         yield together
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request before its line is written: everything but the custom_id."""
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """A request before its line is written: everything but the custom_id.
+
+    `rows` are the texts that it carries, `doublings` says how often its output limit is doubled.
+    """
 
     texts: list[Pending]
     ids: list[int] | None
     content: str
-
-    @property
-    def rows(self) -> int:
-        """Return how many texts it carries."""
-        return len(self.texts)
-
-    @property
-    def doublings(self) -> int:
-        """Return how often its output limit is doubled."""
-        return self.texts[0].truncations if self.ids is None else 0
+    rows: int
+    doublings: int
 
     def claims(self, custom_id: str) -> list[Claim]:
         """Return the claims of its texts."""
-        ids: list[str | None] = [None] if self.ids is None else [str(item_id) for item_id in self.ids]
+        if self.ids is None:
+            [text] = self.texts
+            return [Claim(custom_id, text.text_key, text.attempt)]
         return [
-            Claim(custom_id, text.text_key, text.attempt, item_id)
-            for text, item_id in zip(self.texts, ids, strict=True)
+            Claim(custom_id, text.text_key, text.attempt, str(item_id))
+            for text, item_id in zip(self.texts, self.ids, strict=True)
         ]
 
 
 def make_request(texts: list[Pending]) -> Request:
     """Return the request of these texts: of several a packed one, with ids of its own."""
     if len(texts) == 1:
-        return Request(texts, None, sendable(texts[0].text))
+        [text] = texts
+        return Request(texts, None, sendable(text.text), 1, text.truncations)
     ids = draw_ids(len(texts))
-    return Request(texts, ids, pack(ids, [text.text for text in texts]))
+    return Request(texts, ids, pack(ids, [text.text for text in texts]), len(texts), 0)
 
 
 def write_shards(
@@ -144,6 +144,7 @@ def write_shards(
     folder: Path,
     room: Callable[[], Room],
     max_bytes: int = MAX_BYTES,
+    max_texts: int = MAX_TEXTS,
 ) -> Iterator[Shard | TooLarge | NoRoom]:
     """Write shards one by one, each whole and on disk before it is given; the caller removes the file.
 
@@ -160,33 +161,36 @@ def write_shards(
         too_large: list[TooLarge] = []
         no_room: NoRoom | None = None
         written = 0
-        buffer = bytearray()
+        lines: list[bytes] = []
+        flushed = 0
         limits = room()
-        tally = Tally(limits.price)
-        with open_private(path) as descriptor:
-            while carried is not None and tally.requests < limits.requests:
+        tally, measure = Tally(limits.price), limits.estimate.measure
+        with open_private(path) as descriptor, syncing(descriptor) as sync:
+            while carried is not None and tally.requests < limits.requests and len(claims) < max_texts:
                 custom_id = f"{batch_key}-{tally.requests:x}"
                 line = template.line(custom_id, carried.content, carried.rows, carried.doublings)
-                if len(line) > max_bytes:
-                    too_large += [TooLarge(text.text_key, text.attempt, len(line)) for text in carried.texts]
+                size_bytes = len(line)
+                if size_bytes > max_bytes:
+                    too_large += [TooLarge(text.text_key, text.attempt, size_bytes) for text in carried.texts]
                     carried = next(waiting, None)
                     continue
-                size = limits.estimate.measure(template, carried.content, carried.rows, carried.doublings)
+                size = measure(template, carried.content, carried.rows, carried.doublings)
                 if limits.usd is not None and tally.bound_usd_with(size) > limits.usd:
                     no_room = NoRoom(Tally(limits.price).bound_usd_with(size))
                     break
                 is_full = limits.tokens is not None and tally.tokens + size.tokens > limits.tokens
-                if (is_full and claims) or written + len(line) > max_bytes:
+                if (is_full and claims) or written + size_bytes > max_bytes:
                     break
                 tally.add(size)
-                buffer += line
-                written += len(line)
+                lines.append(line)
+                written += size_bytes
                 claims += carried.claims(custom_id)
                 carried = next(waiting, None)
-                if len(buffer) >= _BUFFER_BYTES:
-                    _write(descriptor, buffer)
-            _write(descriptor, buffer)
-            os.fsync(descriptor)
+                if written - flushed >= _BUFFER_BYTES:
+                    _write(descriptor, lines)
+                    flushed = written
+                    sync()
+            _write(descriptor, lines)
         yield from too_large
         if claims:
             bound_usd, expected_usd = tally.bound_usd, tally.expected_usd
@@ -197,10 +201,8 @@ def write_shards(
                 yield no_room
 
 
-def _write(descriptor: int, buffer: bytearray) -> None:
-    view = memoryview(buffer)
-    done = 0
-    while done < len(view):
-        done += os.write(descriptor, view[done:])
-    view.release()
-    buffer.clear()
+def _write(descriptor: int, lines: list[bytes]) -> None:
+    left = memoryview(b"".join(lines))
+    lines.clear()
+    while left:
+        left = left[os.write(descriptor, left) :]

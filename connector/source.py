@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +12,14 @@ from connector.task import AnyOf, Integer, OneOf, Task, TaskField, Text
 
 HEADER = "# Written by `dbt-labels sync` from the tasks' YAML; `dbt-labels sync --check` fails where it differs.\n"
 
+_BEGINNING = re.compile(r"\{(?=[{%#])")
+
 _OWN_COLUMNS = {
     "text_key": "The text; join by it.",
     "version": "The version of the task that it was asked under.",
-    "outcome": "labelled, rejected, failed (will be tried again) or reopened (a rejection put back).",
-    "reason": "Why it is not a label: refused, filtered, truncated, invalid, unavailable, or the provider's code.",
+    "outcome": "labelled, rejected, failed (will be tried again), reopened (a rejection put back) or forgotten.",
+    "reason": "Why it is not a label: refused, filtered, truncated, invalid, unavailable, unpacked, stopped, too_large,"
+    " or the provider's code.",
     "raw": "The answer or the provider's error as it came, where it is not a label.",
     "model": "The model that answered.",
     "prompt_hash": "The wording, fields and model that were asked.",
@@ -115,9 +119,8 @@ def _field(field: TaskField) -> dict[str, Any]:
     elif isinstance(field, Text):
         lines.append(f"A text of at most {field.max} characters.")
     description = " ".join(lines) or "True or false."
-    if any(mark in description for mark in ("{{", "{%", "{#")):
-        # dbt renders descriptions
-        description = f"{{% raw %}}{description}{{% endraw %}}"
+    # dbt renders descriptions; a brace that would begin something is written by Jinja itself
+    description = _BEGINNING.sub("{{ '{' }}", description)
     column: dict[str, Any] = {"name": field.name, "description": description}
     if isinstance(field, (OneOf, AnyOf)):
         column["data_tests"] = ["dbt_labels.accepted_label"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from connector.local.upload import check_length, store_upload
 from connector.local.validation import parse_json
 
 MAX_FILES_PER_PAGE = 10_000
+# no request of a batch is larger than the whole file may be; a body of JSON is one request at most
+MAX_JSON_BYTES = 32 << 20
+THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 FAULTY_STATUSES = {"http_429": "rate_limit_exceeded", "http_500": None, "http_503": None}
 
 
@@ -59,6 +63,7 @@ class Api:
         queue: Queue,
     ) -> None:
         self._tokens = {token: account_of(token) for token in settings.tokens}
+        self._hosts = THIS_MACHINE if settings.host in THIS_MACHINE else None
         self._models = settings.known_models
         self._store = store
         self._faults = faults
@@ -100,6 +105,7 @@ class Api:
     async def _serve(self, name: str, handler: Handler, request: Request) -> Response:
         headers = {"openai-organization": ORGANIZATION, "x-request-id": new_id("req_"), "openai-version": "2020-10-01"}
         try:
+            self._check_host(request)
             account = self._authenticate(request)
             headers["openai-project"] = await run_in_threadpool(self._store.project_of, account)
             self._served[name] += 1
@@ -125,6 +131,12 @@ class Api:
             call = Call(account, request.path_params, request.query_params, body)
             response = await run_in_threadpool(handler, call)
         return DroppedReply() if self._faults.strike("lost_reply", route=name) else response
+
+    def _check_host(self, request: Request) -> None:
+        """Refuse a page in a browser that had its own name point to this machine: its requests say that name."""
+        host = re.sub(r":\d+$", "", request.headers.get("host", "")).strip("[]").lower()
+        if self._hosts is not None and host not in self._hosts:
+            raise Problem(421, "This server answers to the name of this machine only.", code="misdirected_request")
 
     def _authenticate(self, request: Request) -> str:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
@@ -267,6 +279,7 @@ class Api:
         except InvalidFault as error:
             raise Problem(400, str(error), code="invalid_value") from error
         self._store.forget_fault_hits()
+        self._batches.look_again()
         return self.show_faults(call)
 
     def make_batches(self, call: Call) -> Response:
@@ -289,9 +302,13 @@ def page(documents: list[Document], *, has_more: bool) -> Document:
 
 
 async def _json_body(request: Request) -> Any:
-    raw = await request.body()
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > MAX_JSON_BYTES:
+            raise Problem(413, f"The body has more than the {MAX_JSON_BYTES} bytes that are allowed.")
     try:
-        return parse_json(raw) if raw else None
+        return parse_json(bytes(raw)) if raw else None
     except ValueError as error:
         raise Problem(400, "We could not parse the JSON body of your request.") from error
 

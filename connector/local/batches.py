@@ -82,8 +82,12 @@ class Batches:
                 raise Problem(409, f"Cannot cancel a batch with status '{document['status']}'.")
 
         document = self._store.change_batch(batch_id, change)
-        self._runner.hurry(batch_id)
+        self._runner.hurry()
         return _show(document)
+
+    def look_again(self) -> None:
+        """Look at every batch that waits, because the faults are others."""
+        self._runner.hurry()
 
     def make_finished(self, account: str, count: int) -> int:
         """Create completed batches of no requests."""

@@ -20,7 +20,7 @@ Routes: upload, list_files, retrieve_file, download, delete_file, create_batch, 
 | drop_metadata | on | batches are created without their metadata |
 | fail_validation | code, message, times | the batch ends `failed` with this error |
 | duration | seconds | each batch that is created now ends no sooner than so many seconds after its creation |
-| slow | seconds | half of a batch's rows are done at once, the rest not before so many seconds |
+| slow | seconds | half of a batch's rows are done at once, the rest so many seconds later; 0 lets all go on that wait |
 | expire_after | share, times | the batch ends `expired` when this share of its rows is done |
 | expire_unlisted | on | rows that an expired batch did not do are missing, not listed in the error file |
 | cancel_midway | share, times | someone cancels the batch when this share of its rows is done (half, where not given) |

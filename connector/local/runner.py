@@ -49,6 +49,7 @@ class Runner:
         self._due: list[tuple[float, int, str]] = []
         self._order = itertools.count()
         self._wakeup = threading.Condition()
+        self._hurries = 0
         self._stopping = False
         self._threads = [threading.Thread(target=self._work, name=f"batch-{n}", daemon=True) for n in range(workers)]
 
@@ -75,18 +76,21 @@ class Runner:
             heapq.heappush(self._due, (due, next(self._order), batch_id))
             self._wakeup.notify()
 
-    def hurry(self, batch_id: str) -> None:
-        """Look at a waiting batch now, because it was cancelled."""
+    def hurry(self) -> None:
+        """Look at every waiting batch now, because one was cancelled or the faults are others."""
         with self._wakeup:
-            self._due = [(0.0 if waiting == batch_id else due, n, waiting) for due, n, waiting in self._due]
+            self._hurries += 1
+            self._due = [(0.0, n, waiting) for _, n, waiting in self._due]
             heapq.heapify(self._due)
             self._wakeup.notify_all()
 
     def _work(self) -> None:
         while (batch_id := self._next()) is not None:
+            hurries = self._hurries
             due = self._advance(batch_id)
             if due is not None:
-                self.add(batch_id, due)
+                with self._wakeup:  # nobody hurries between the look and the adding
+                    self.add(batch_id, due if hurries == self._hurries else 0.0)
 
     def _next(self) -> str | None:
         with self._wakeup:
@@ -177,7 +181,8 @@ class Runner:
         total = batch["request_counts"]["total"]
         stop_at = plan.get("rows", total)
         not_before = plan.get("not_before", 0.0)
-        waiting = time.time() < not_before
+        slow = self._faults.find("slow")
+        waiting = time.time() < not_before and (slow is None or slow.seconds > 0)
         target = min(stop_at, total // 2) if waiting else stop_at
         answered = self._store.answered_lines(batch_id)
         with self._open_input(batch) as handle:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from connector.errors import WarehouseError
+from connector.plain import counted
 from connector.warehouse.quality import Changes, ClassQuality, Confusion, Metric, Quality
 
 FEW_TEXTS = 30
@@ -27,7 +28,7 @@ def shown_version(quality: Quality, wanted: int | None) -> int:
     version = quality.version if wanted is None else wanted
     there = f"; there are of {', '.join(map(str, quality.versions))}" if quality.versions else ""
     raise WarehouseError(
-        f"task `{quality.task}`: no text of `{quality.gold}` has a label of version {version}{there}",
+        f"task `{quality.task}`: {quality.no_answer(version)}{there}{quality.of_imported(version)}",
         "`dbt-labels run` labels what is pending",
     )
 
@@ -44,7 +45,7 @@ def quality_lines(quality: Quality, version: int) -> list[str]:
     if quality.gold_description:
         lines.append(f"  {quality.gold}: {' '.join(quality.gold_description.split())}")
     if version < quality.version:
-        lines.append(f"  note: no gold text has a label of version {quality.version}, the task's, yet")
+        lines.append(f"  note: no gold text has an answer of version {quality.version}, the task's, yet")
     for field in quality.fields:
         lines += ["", *_field_lines(quality, version, field)]
     return lines
@@ -58,7 +59,7 @@ def changes_data(changes: Changes) -> dict[str, Any]:
 def changes_lines(changes: Changes) -> list[str]:
     """Return the changes for people: counts per field, from which value to which, and the first texts' keys."""
     versions = f"version {changes.from_version} to {changes.to_version}"
-    lines = [f"task {changes.task}, {versions}: {changes.texts:,} texts have a label of both"]
+    lines = [f"task {changes.task}, {versions}: {counted(changes.texts, 'text')} with a label of both"]
     for field, texts in changes.changed.items():
         share = f" ({texts / changes.texts:.1%})" if changes.texts else ""
         lines += ["", f"{field}: {texts:,} changed{share}"]
@@ -75,7 +76,10 @@ def changes_lines(changes: Changes) -> list[str]:
 
 def _field_lines(quality: Quality, version: int, field: str) -> list[str]:
     texts, missing = quality.count(version, field, "n"), quality.count(version, field, "missing")
-    lines = [f"{field}: {texts:,} texts with gold and a label" + (f", {missing:,} without a label" if missing else "")]
+    lines = [
+        f"{field}: {counted(texts, 'text')} with gold and a label"
+        + (f", {missing:,} without a label" if missing else "")
+    ]
     if texts < FEW_TEXTS:
         lines.append(f"  note: {texts:,} texts are few, under {FEW_TEXTS}: these figures can be far off")
     figures = [

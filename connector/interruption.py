@@ -1,0 +1,98 @@
+"""Ctrl-C and SIGTERM: what is ended, what is said, and that nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from connector.errors import LabelsError
+from connector.ledger import Batch
+from connector.log import Log
+from connector.plain import counted
+from connector.report.standing import batch_lines
+
+INTERRUPTED = 130  # the exit code
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_SECONDS = 0.2
+
+
+@dataclass
+class Interruption:
+    """Whether Ctrl-C or SIGTERM came, and what there is to do and to say then.
+
+    `end_query` stops what the database is doing, because Python hears of a signal only when that is done; it is called
+    again and again until there is something to say, for a query that has just begun. `in_flight` looks into the ledger.
+    A second signal ends the process at once, whatever it waits for: that is as safe as SIGKILL. `log` is where the
+    whole command speaks.
+    """
+
+    log: Log = field(default_factory=Log)
+    happened: bool = False
+    end_query: Callable[[], None] | None = None
+    in_flight: Callable[[], list[Batch]] | None = None
+
+    @classmethod
+    @contextmanager
+    def caught(cls) -> Iterator[Interruption]:
+        """Give one that SIGINT and SIGTERM make happen, as `KeyboardInterrupt`, while the block lasts."""
+        interruption = cls()
+        before = {number: signal.signal(number, interruption._happen) for number in _ENDING}
+        heard, told = socket.socketpair()
+        told.setblocking(False)
+        descriptor_before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        listener = threading.Thread(target=interruption._listen, args=(heard,), daemon=True)
+        listener.start()
+        try:
+            yield interruption
+        finally:
+            signal.set_wakeup_fd(descriptor_before)
+            told.close()
+            listener.join()
+            heard.close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def say(self) -> None:
+        """Say on stderr what is in flight and how to go on."""
+        self.end_query = None
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        batches: list[Batch] = []
+        try:
+            batches = self.in_flight() if self.in_flight else []
+        except LabelsError as error:
+            found = f"What is in flight can not be looked up now: {error.message}"
+        else:
+            left = f"{counted(len(batches), 'batch', 'batches')} in flight, at the provider:"
+            found = left if batches else "Nothing is in flight."
+        hint = "`dbt-labels run` goes on, `dbt-labels status` shows where it stands, `dbt-labels cancel` ends it"
+        if self.log.as_json:
+            keys = [batch.batch_key for batch in batches]
+            self.log.tell("interrupted", "warning", message=found, hint=hint, in_flight=keys, exit_code=INTERRUPTED)
+            return
+        for line in (f"\nInterrupted; nothing is lost. {found}", *batch_lines(batches), f"\nhint: {hint}"):
+            self.log.say(line)
+
+    def _happen(self, _: int, __: FrameType | None) -> None:
+        self.happened = True
+        raise KeyboardInterrupt
+
+    def _listen(self, heard: socket.socket) -> None:
+        count = 0
+        while True:
+            if select.select([heard], [], [], _AGAIN_SECONDS if count else None)[0]:
+                numbers = heard.recv(16)
+                if not numbers:
+                    return
+                count += sum(number in _ENDING for number in numbers)
+            if count > 1:
+                os._exit(INTERRUPTED)
+            if count and self.end_query is not None:
+                self.end_query()

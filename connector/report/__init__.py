@@ -1,0 +1,1 @@
+"""What commands show of the ledger: as lines for people and as data for JSON."""

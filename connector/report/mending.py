@@ -1,0 +1,78 @@
+"""What a person is shown before the ledger is mended: what would be forgotten, released, brought in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connector.forgetting import Forgetting
+from connector.importing import Import
+from connector.plain import counted
+from connector.plan import Cost
+from connector.reopening import Release
+from connector.report.standing import dollars
+
+
+def forgetting_lines(found: Forgetting) -> list[str]:
+    """Return what would be forgotten, for people."""
+    traces = found.traces
+    lines = [f"{counted(found.asked, 'text')} asked for, {traces.texts:,} of them known here"]
+    lines += [f"  {table}: {counted(rows, 'row')}" for table, rows in traces.rows.items() if rows]
+    lines.append(f"  {counted(traces.claims, 'claim')} in {counted(len(traces.batches), 'batch', 'batches')}")
+    if found.keeps_files:
+        lines.append("  the provider's files are left: OpenAI deletes them after 30 days")
+    elif found.batches:
+        heard_of = [batch for batch in found.batches if batch.input_file_id]
+        files = counted(len(heard_of), "batch", "batches")
+        lines.append(f"  at the provider: the files of {files}, with all other texts in them")
+        if cut_off := len(found.batches) - len(heard_of):
+            lines.append(f"  and what {counted(cut_off, 'upload')} that failed may have left there")
+    lines.append("  what they cost stays, without them; labels can not be had back but by paying again")
+    return lines + [
+        f"  warning: {name} still has {texts:,} of these texts: delete them there first, or the next run sends and pays"
+        " for them again"
+        for name, texts in traces.still_in.items()
+    ]
+
+
+def release_lines(found: Sequence[Release]) -> list[str]:
+    """Return what giving up batches may cost, for people."""
+    lines = []
+    for release in found:
+        batch = release.batch
+        named = f" as {batch.provider_batch_id}" if batch.provider_batch_id else ""
+        lines.append(
+            f"batch {batch.batch_key} {batch.state.value}{named} at {batch.provider},"
+            f" planned {batch.planned_at:%Y-%m-%d %H:%M} UTC: {counted(batch.claims, 'text')},"
+            f" {batch.task.name} version {batch.task.version}"
+        )
+        if release.may_exist:
+            bound = "" if batch.bound_usd is None else f", up to {dollars(batch.bound_usd)}"
+            lines.append(f"  if the provider has it, it is paid for{bound}, and its answers are never loaded")
+        else:
+            lines.append("  it was never created, so nothing was paid for it")
+        lines += [f"  {line}" for line in again_lines(release.cost)]
+    return lines
+
+
+def again_lines(cost: Cost) -> list[str]:
+    """Return what sending texts again costs, for people."""
+    if not cost.requests:
+        return []
+    if cost.expected_usd is None or cost.bound_usd is None:
+        return ["sending its texts again has no known price"]
+    return [f"sending its texts again costs about {dollars(cost.expected_usd)}, at most {dollars(cost.bound_usd)}"]
+
+
+def import_lines(found: Import) -> list[str]:
+    """Return what an import brings and saves, for people."""
+    task, place, saved = found.task, found.place, found.saved
+    lines = [
+        f"{counted(found.texts, 'text')} with labels for {task.name} version {task.version}",
+        f"  {place.labelled:,} have a label already and are left alone",
+    ]
+    if place.in_flight:
+        lines.append(f"  {place.in_flight:,} are in flight: they are left to the batch that is paid for")
+    lines.append(f"  {len(place.pending):,} are pending and will not be sent")
+    if saved.requests and saved.expected_usd is not None:
+        lines.append(f"  that saves about {dollars(saved.expected_usd)}")
+    return lines

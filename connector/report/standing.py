@@ -1,0 +1,201 @@
+"""How the tasks stand, what a run would cost, which batches there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from decimal import ROUND_UP, Decimal
+from typing import Any
+
+from rich.table import Table
+
+from connector.errors import to_build
+from connector.ledger import Batch
+from connector.plain import counted, shown
+from connector.plan import Plan, Standing
+from connector.reopening import Reopening
+
+_EMPTY = "what the pending model selects from is empty, as a build with --empty leaves it"
+
+
+def standing_data(standings: Sequence[Standing]) -> list[dict[str, Any]]:
+    """Return how the tasks stand for JSON."""
+    return [asdict(standing) for standing in standings]
+
+
+def plan_data(plans: Sequence[Plan]) -> list[dict[str, Any]]:
+    """Return the plans for JSON: one flat object a task."""
+    flat = []
+    for plan in plans:
+        rest = {name: value for name, value in asdict(plan).items() if name not in ("standing", "cost")}
+        flat.append({**asdict(plan.standing), **asdict(plan.cost), **rest})
+    return flat
+
+
+def standing_lines(standing: Standing) -> list[str]:
+    """Return how a task stands for people."""
+    lines = [f"task {standing.task} -> {standing.table}, version {standing.version}, {standing.model}"]
+    if standing.comments is not None:
+        lines.append(f"  {standing.comments:,} comments, {standing.texts:,} distinct texts")
+    lines.append(f"  {standing.labelled:,} labelled, {standing.rejected:,} rejected, {standing.in_flight:,} in flight")
+    if standing.pending:
+        reasons = ", ".join(f"{texts:,} {why}" for why, texts in standing.pending.items())
+        lines.append(f"  {sum(standing.pending.values()):,} pending: {reasons}")
+    elif is_empty(standing):
+        lines.append(f"  nothing is pending: {_EMPTY}; {to_build(standing.task)}")
+    else:
+        lines.append("  nothing is pending")
+    if standing.paused:
+        lines.append("  paused: nothing is sent, what is in flight is collected (`run.paused` in the task)")
+    return lines
+
+
+def standing_table(standings: Sequence[Standing]) -> Table:
+    """Return how the tasks stand as a table, one row each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("task", "table", "version", "model"):
+        table.add_column(name, justify="right" if name == "version" else "left", no_wrap=True)
+    for name in ("comments", "texts", "labelled", "rejected", "in flight", "pending"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for standing in standings:
+        counts = (standing.comments, standing.texts, standing.labelled, standing.rejected, standing.in_flight)
+        reasons = ", ".join(f"{texts:,} {why}" for why, texts in standing.pending.items())
+        notes = (_EMPTY if is_empty(standing) else reasons, "paused: nothing is sent" if standing.paused else "")
+        table.add_row(
+            *map(shown, (standing.task, standing.table, str(standing.version), standing.model)),
+            *("" if number is None else f"{number:,}" for number in counts),
+            f"{sum(standing.pending.values()):,}",
+            "; ".join(filter(None, notes)),
+        )
+    return table
+
+
+def is_empty(standing: Standing) -> bool:
+    """Tell whether nothing is pending because there are no comments at all."""
+    return standing.comments == 0 and not standing.pending
+
+
+def plan_lines(plans: Sequence[Plan]) -> list[str]:
+    """Return the plans for people."""
+    lines = []
+    for plan in plans:
+        lines += standing_lines(plan.standing)
+        if plan.standing.in_flight and not plan.standing.paused:
+            lines.append("  what the provider leaves unanswered of those in flight is sent again")
+        if plan.cost.requests:
+            lines += [f"  {line}" for line in _cost_lines(plan)]
+        if plan.gates:
+            lines.append(f"  gate: {', '.join(plan.gates)}: {'does not hold yet' if plan.gate_failures else 'holds'}")
+            lines += [f"    {failure}" for failure in plan.gate_failures]
+        if plan.retirement:
+            lines.append(f"  note: {plan.standing.model} retires: {plan.retirement}")
+        if plan.local_labels:
+            local, version = counted(plan.local_labels, "label"), plan.standing.version
+            lines.append(
+                f"  note: {local} of version {version} came from the local server, not from {plan.standing.model};"
+                f" `version: {version + 1}` asks it"
+            )
+        if plan.above_texts:
+            lines.append(
+                f"  note: {counted(plan.above_texts, 'text')} of those have labels of version {plan.above_version}:"
+                f" `version: {plan.above_version}` would send none of them again"
+            )
+        if plan.raise_texts:
+            price = "" if plan.raise_usd is None else f", for about {dollars(plan.raise_usd)}"
+            version = plan.standing.version
+            changed, again = counted(plan.standing.changed_wording, "label"), counted(plan.raise_texts, "text")
+            lines.append(
+                f"  note: {changed} of version {version} had another wording, model or fields;"
+                f" `version: {version + 1}` would label {again} again{price}"
+            )
+    return lines
+
+
+def reopening_lines(found: Sequence[Reopening]) -> list[str]:
+    """Return what a retry would put back, for people."""
+    lines = []
+    for reopening in found:
+        reasons = [f"{texts:,} {reason}" for reason, texts in reopening.rejected.items()]
+        if reopening.lost:
+            batches = counted(len(reopening.lost), "lost batch", "lost batches")
+            reasons.append(f"{reopening.lost_texts:,} of {batches}, which may have been paid for")
+        lines.append(f"task {reopening.task.name}: {', '.join(reasons) or 'nothing'}")
+        cost = reopening.cost
+        if cost.texts and cost.expected_usd is not None and cost.bound_usd is not None:
+            lines.append(
+                f"  sending them again costs about {dollars(cost.expected_usd)}, at most {dollars(cost.bound_usd)}"
+            )
+        elif cost.texts:
+            lines.append("  sending them again has no known price")
+    return lines
+
+
+def _cost_lines(plan: Plan) -> list[str]:
+    cost = plan.cost
+    sent = f"{counted(cost.requests, 'request')} in {counted(cost.shards, 'batch', 'batches')}"
+    how = "counted" if cost.is_exact else "estimated: the encoding of this model is not known"
+    if cost.input_tokens_error:
+        how = f"by a sample, ± {cost.input_tokens_error:,}" + ("" if cost.is_exact else f", {how}")
+    lines = [
+        f"to send: {sent}, about {_size(cost.bytes)}",
+        f"tokens: {cost.input_tokens:,} in ({how}),"
+        f" about {cost.output_tokens:,} out, at most {cost.most_output_tokens:,}",
+    ]
+    if plan.is_free:
+        return [*lines, "cost: nothing, the local server answers"]
+    if cost.expected_usd is None or cost.bound_usd is None:
+        return [*lines, f"cost: the price of {plan.standing.model} is not known; say it in the task's `price`"]
+    one_by_one = "" if cost.synchronous_usd is None else f"; one by one {dollars(cost.synchronous_usd)}"
+    lines.append(
+        f"cost: about {dollars(cost.expected_usd)}, at most {dollars(cost.bound_usd)} where none is tried again,"
+        f" in batches ({cost.price}){one_by_one}"
+    )
+    saved = [
+        f"{dollars(amount)} by {how}"
+        for amount, how in (
+            (cost.saved_by_deduplication_usd, "asking once for equal comments"),
+            (cost.saved_by_packing_usd, "packing"),
+            (cost.saved_by_batch_usd, "batches"),
+        )
+        if amount
+    ]
+    if saved:
+        lines.append(f"saved: {', '.join(saved)}")
+    budgets = [(plan.budget_usd, "a run"), (plan.budget_usd_per_month, "a month")]
+    walls = [f"{dollars(budget)} {of}" for budget, of in budgets if budget is not None]
+    return [*lines, f"budget: {', '.join(walls)}"] if walls else lines
+
+
+def dollars(amount: Decimal) -> str:
+    """Return an amount as people write it, rounded up: cents, or of less than a dollar two digits that are not 0."""
+    digits = 2 if amount >= 1 or not amount else 1 - amount.adjusted()
+    return f"${amount.quantize(Decimal(1).scaleb(-digits), ROUND_UP):,}"
+
+
+def batch_lines(batches: Sequence[Batch]) -> list[str]:
+    """Return the batches for people, one a line."""
+    return [
+        f"  batch {batch.batch_key} {batch.state.value}"
+        + (f" ({batch.reason}: {batch.message})" if batch.reason else "")
+        + f", {counted(batch.claims, 'text')}, {batch.task.name} version {batch.task.version},"
+        f" {batch.planned_at:%Y-%m-%d %H:%M} UTC, {batch.provider}"
+        for batch in batches
+    ]
+
+
+def labels_table(field: str, values: dict[str, int]) -> Table:
+    """Return one field's values with their texts as a table."""
+    total = sum(values.values())
+    table = Table(title=field, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column()
+    most = max(values.values(), default=0)
+    for value, texts in values.items():
+        table.add_row(shown(value), f"{texts:,}", f"{texts / total:6.1%} " + "#" * round(30 * texts / most))
+    return table
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1_000_000:,.1f} MB" if size_bytes >= 1_000_000 else f"{size_bytes / 1000:,.1f} kB"
