@@ -1,4 +1,9 @@
-{{ config(materialized="incremental", unique_key="comment_id", on_schema_change="append_new_columns") }}
+{#- Parquet on Spark can not replace a row, so there it is built anew each time. #}
+{{ config(
+    materialized="table" if target.type == "spark" else "incremental",
+    unique_key="comment_id",
+    on_schema_change="append_new_columns",
+) }}
 
 with comments as (
     select * from {{ ref("stg_comments") }}
