@@ -165,7 +165,7 @@ def ask(client: openai.OpenAI, texts: list[Pending], rows: int) -> dict[str, obj
         request = make_request(together)
         body = json.loads(template.line("b-0", request.content, request.rows))["body"]
         said = client.chat.completions.create(**body).model_dump()
-        judged = judge_batch(task, request.claims("b-0"), {"b-0": Answer(200, said, None, None)}, price)
+        judged = judge_batch(task, request.claims("b-0"), [("b-0", Answer(200, said, None, None))], price)
         for outcome in judged.outcomes:
             found[outcome.claim.text_key] = (outcome.values or {}).get("sentiment")
     return found

@@ -3,8 +3,8 @@
     python -m benchmarks.queue [--tasks 6] [--texts 400] [--limit 60000] [--seconds 60]
 
 Runs the real thing on a small dbt project in a temporary folder against the local batch server, which refuses what
-passes the limit. Prints the share of the allowed queue that was in use from the first batch to the last one sent, and
-how long all took beside an ideal sender, who has no gap at all.
+passes the limit. Prints how long an ideal sender would take, who has no gap at all, as a share of what it took, and the
+share of the allowed queue that was in use from the first batch to the last one sent.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def measure(lab: Lab, server: Server, how: argparse.Namespace) -> None:
     print(
         f"{how.tasks} tasks, {summary.labelled:,} labels, {tokens:,} input tokens through a queue of {how.limit:,},"
         f" {how.seconds:g} s a batch: {len(states)} batches, {states.count('refused')} refused;"
-        f" {used:.3f} of the queue in use until the last was sent; {took:.0f} s in all, ideal {ideal:.0f} s"
+        f" ideal {ideal:.0f} s, took {took:.0f} s: {ideal / took:.3f};"
+        f" {used:.3f} of the queue in use until the last was sent"
     )
 
 
