@@ -46,6 +46,23 @@ class Between:
         """Answer what matches with what the function makes of the server's answer, where it makes something of it."""
         self._changes[asked] = change
 
+    def keep_running(self, until: Callable[[int], bool]) -> None:
+        """Answer each look at a batch that it runs and nothing is done, until this is true of the looks so far.
+
+        After that it is seen as it is once it has ended: so what a run is shown does not depend on time.
+        """
+        looks = 0
+
+        def running(answer: httpx.Response) -> Response | None:
+            nonlocal looks
+            looks += 1
+            if until(looks) and answer.json()["status"] == "completed":
+                return None
+            counts = {**answer.json()["request_counts"], "completed": 0, "failed": 0}
+            return edited(status="in_progress", output_file_id=None, request_counts=counts)(answer)
+
+        self.change(LOOK, running)
+
     def heal(self) -> None:
         """Change nothing any more."""
         self._changes, self._dropped = {}, {}

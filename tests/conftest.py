@@ -7,16 +7,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from tests.between import Between
+from tests.command import Command, run_command
 from tests.http import serving
-from tests.lab import Bench, Lab, Server
+from tests.lab import KEY, Bench, Lab, Server
 
 # the same examples each time, so that a change is judged by what it changed; HYPOTHESIS_PROFILE=default looks for new
-settings.register_profile("repeatable", derandomize=True)
+settings.register_profile(
+    # how long one takes is of the machine it runs on
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
@@ -55,6 +62,15 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def server(start_server: Callable[..., Server]) -> Server:
     """Give a local server with the instant engine and no faults."""
     return start_server()
+
+
+@pytest.fixture
+def command(lab: Lab, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Give what runs a command on the lab with the server as provider, in this process."""
+    monkeypatch.setenv("LAB_DUCKDB", str(lab.database))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    return lambda *arguments: run_command(lab, capfd, *arguments)
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 Started as a script with a project's folder; it parses once and does the first line of JSON on stdin itself, so that
 all that is loaded and rendered once is there, then forks a child for each further line: `key`, `base_url`, `kill_at` (a
-boundary's number or null), `grace_seconds`, `max_requests`, `poll_seconds`. It answers with `code`, `boundaries` and
-`error`; for a child that was killed its parent tells the signal.
+boundary's number or name, or null), `grace_seconds`, `max_requests`, `poll_seconds`, `transactions` (false: DuckDB is
+used as an engine that has none, and every single write is a boundary), `build` (true: with dbt before and after the
+run). It answers with `code`, `boundaries` and `error`; for a child that was killed its parent tells the signal. With
+`alone` after the folder there is one line and no child: it is the process itself that is killed.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -21,22 +24,22 @@ from typing import Any
 from connector import provider as provider_module
 from connector import sending
 from connector.errors import LabelsError
-from connector.pipeline import Voice, run
+from connector.pipeline import Voice, build, run
 from connector.provider import Provider
 from connector.run import Settings
-from connector.warehouse import duckdb as duckdb_module
 from connector.warehouse.project import Options, Project, parse_project
 
 
 class Boundaries:
     """Counts the boundaries that a process crosses, and kills it at one of them."""
 
-    def __init__(self, kill_at: int | None) -> None:
+    def __init__(self, kill_at: int | str | None) -> None:
         self.kill_at = kill_at
         self.names: list[str] = []
+        self._slices = itertools.count(1)
 
     def cross(self, name: str) -> None:
-        if len(self.names) == self.kill_at:
+        if self.kill_at in (len(self.names), name):
             os.kill(os.getpid(), signal.SIGKILL)
         self.names.append(name)
 
@@ -52,18 +55,29 @@ class Boundaries:
 
         return wrapped
 
-    def install(self) -> None:
-        """Put a boundary around every HTTP call and every commit of this process."""
+    def install(self, handle: Any, transactions: bool) -> None:
+        """Put a boundary around every HTTP call and every commit of this process, or every write where none is one."""
         client = provider_module._transport.Client
         client.send = self.around(client.send, lambda _, request, *rest: f"{request.method} {request.url.path}")
-        handle = duckdb_module.Handle
-        handle.execute = self.around(  # type: ignore[method-assign]
-            handle.execute, lambda _, sql, *rest: "commit" if sql == "commit" else None
-        )
+        if not transactions:
+            handle.has_transactions = False
+            handle.append = self.around(handle.append, lambda _, relation, *rest: f"append to {_name(relation)}")
+            handle.insert = self.around(
+                handle.insert, lambda _, relation, row: f"insert {row.get('event', '')} into {_name(relation)}"
+            )
+            handle.lent = self.around(handle.lent, lambda *_: f"slice {next(self._slices)}")
+        handle.execute = self.around(handle.execute, lambda _, sql, *rest: "commit" if sql == "commit" else None)
+
+
+def _name(relation: str) -> str:
+    return relation.rpartition(".")[2].strip('`"')
 
 
 def main() -> None:
     project = parse_project(Options(Path(sys.argv[1]), Path(sys.argv[1])))
+    if sys.argv[2:] == ["alone"]:
+        print(json.dumps(_run_in_child(project, json.loads(sys.stdin.readline()))), flush=True)
+        return
     print("ready", flush=True)
     print(json.dumps(_run(project, json.loads(sys.stdin.readline()))), flush=True)
     for line in sys.stdin:
@@ -88,7 +102,9 @@ def _fork(project: Project, command: dict[str, Any]) -> dict[str, Any]:
 
 def _run_in_child(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     boundaries = Boundaries(command.get("kill_at"))
-    boundaries.install()
+    if rows := command.get("write_rows"):
+        project._handles._WRITE_ROWS = rows
+    boundaries.install(project._handles.Handle, command.get("transactions", True))
     return {**_run(project, command), "boundaries": boundaries.names}
 
 
@@ -102,10 +118,14 @@ def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     )
     lines: list[str] = []
     voice = Voice(lines.append, lambda batches: None, lambda plans: None)
+    provider = Provider(command["key"], command["base_url"])
     try:
-        summary = run(project, project.tasks, Provider(command["key"], command["base_url"]), settings, voice)
+        if command.get("build"):
+            summary = build(project, project.tasks, lambda: provider, settings, voice)
+        else:
+            summary = run(project, project.tasks, provider, settings, voice)
     except LabelsError as error:
-        return {"code": error.exit_code, "error": error.message, "said": lines}
+        return {"code": error.exit_code, "error": error.message, "hint": error.hint, "said": lines}
     except Exception:  # noqa: BLE001 - the parent shows it
         return {"code": 70, "error": traceback.format_exc(), "said": lines}
     problems = "\n".join(summary.problems)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import replace
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from connector.pipeline import Summary, Voice
 from connector.provider import Provider
 from connector.run import Settings
 from connector.warehouse.project import Options, Project, parse_project
+from tests.forked import start_server
+from tests.limit import LONGEST_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ROOT / "tests" / "project"
@@ -36,22 +38,18 @@ class Server:
         self.state_dir = state_dir
         self.arguments = arguments
         self.base_url = ""
-        self._process: subprocess.Popen[str] | None = None
+        self._process: ForkServerProcess | None = None
 
     def start(self) -> Server:
-        command = [sys.executable, "-m", "connector.local", "--port", "0", "--state-dir", str(self.state_dir)]
-        command += ["--engine", "instant", "--token", KEY, "--token", "other-key", *self.arguments]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        assert self._process.stdout is not None
-        self.base_url = json.loads(self._process.stdout.readline())["base_url"]
+        always = ["--state-dir", str(self.state_dir), "--engine", "instant", "--token", KEY, "--token", "other-key"]
+        self._process, self.base_url = start_server([*always, *self.arguments])
         return self
 
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
+            self._process.join()
+            self._process.close()
             self._process = None
 
     def provider(self, key: str = KEY) -> Provider:
@@ -66,7 +64,7 @@ class Server:
             method=method,
             headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
         )
-        with urllib.request.urlopen(request) as response:
+        with urllib.request.urlopen(request, timeout=LONGEST_SECONDS) as response:
             return json.load(response)
 
     def faults(self, **faults: Any) -> None:
@@ -91,6 +89,12 @@ def _adapter_of(project: Project) -> tuple[str, ...]:
 
 class Lab:
     """A copy of the small project (or of another one) in a folder of its own, with its DuckDB file."""
+
+    has_transactions = True
+    # what a schema may be called: whatever can not end its quotes
+    schema_names = re.compile("[^\"'`\\\\\0-\x1f\x7f]+")
+    # fails for a text that is no number
+    failing = "cast(body as bigint)"
 
     def __init__(self, folder: Path, template: Path = SMALL) -> None:
         self.folder = folder / "project"
@@ -137,6 +141,14 @@ class Lab:
             had = connection.execute("select count(*) from raw.comments").fetchall()[0][0]
             rows = [[f"c{had + number}", text] for number, text in enumerate(texts)]
             connection.executemany("insert into raw.comments values (?, ?)", rows)
+
+    def ddl(self, statement: str) -> str:
+        """Return a `create table` with the engine's own names of types in place of DuckDB's."""
+        return statement
+
+    def clear(self, table: str) -> None:
+        """Take every row out of a table."""
+        self.sql(f"delete from {table}")
 
     def dbt(self, command: str, *arguments: str) -> None:
         self.project.run_dbt(command, *arguments)
@@ -210,6 +222,20 @@ class Lab:
             "select outcome || coalesce(':' || reason, ''), count(*) from main_labels.comment_labels group by 1"
         )
         return dict(rows)
+
+    def name_of(self, schema: str) -> str:
+        """Return the name under which the database has a schema."""
+        return schema
+
+    def schemas(self) -> list[str]:
+        """Return every schema that is not the database's own."""
+        found = self.sql("select distinct schema_name from information_schema.schemata")
+        return [name for (name,) in found if not name.startswith(("pg_", "information_schema"))]
+
+    def tables(self, schema: str) -> list[str]:
+        """Return every table and view of a schema."""
+        found = self.sql("select table_name from information_schema.tables where table_schema = ?", [schema])
+        return [name for (name,) in found]
 
     def states(self) -> list[str]:
         """Return the state of every batch, oldest first, as the ledger's view has it."""

@@ -6,16 +6,17 @@ import pytest
 
 from connector.errors import UsageError
 from connector.run import Settings
+from tests.command import Command
 from tests.lab import QUICK, Lab, Server
 
 ONCE = Settings(poll_seconds=0.01, grace_seconds=60.0, once=True)
 
 
 def _in_flight(lab: Lab, server: Server) -> None:
-    server.faults(slow={"seconds": 1})
+    server.faults(slow=3600)
     lab.run(server.provider(), ONCE)
     assert lab.states() == ["submitted"]
-    server.faults()
+    server.faults(slow=0)
 
 
 def test_fields_edited_while_a_batch_is_live_do_not_touch_its_answers(lab: Lab, server: Server) -> None:
@@ -87,3 +88,43 @@ def test_texts_that_arrive_during_a_run_wait_for_the_next(lab: Lab, server: Serv
 
     assert lab.run(server.provider(), QUICK, say).labelled == 3
     assert lab.run(server.provider()).labelled == 1
+
+
+def test_a_lowered_version_pays_again_only_for_who_says_so(lab: Lab, server: Server, command: Command) -> None:
+    lab.edit_task(version=3)
+    lab.build()
+    assert lab.run(server.provider()).labelled == 3
+    lab.edit_task(version=2)
+    lab.build()
+    assert (
+        "note: 3 texts of those have labels of version 3: `version: 3` would send none of them" in command("plan").out
+    )
+    with pytest.raises(UsageError, match="3 texts that would be sent as version 2 have labels of version 3"):
+        lab.run(server.provider())
+    assert len(server.executions()) == 3
+    lab.add_comments(["Something new"])
+    settings = Settings(poll_seconds=0.01, grace_seconds=0.0, confirmed=frozenset({"lower-version"}))
+    assert lab.run(server.provider(), settings).labelled == 4
+    lab.add_comments(["Newer still"])
+    assert lab.run(server.provider()).labelled == 1, "nothing is asked twice any more"
+
+
+def test_a_plan_says_how_many_labels_the_local_server_gave(lab: Lab, server: Server, command: Command) -> None:
+    lab.run(server.provider())
+    note = "note: 3 labels of version 1 came from the local server, not from gpt-6-luna; `version: 2` asks it"
+    assert note in command("plan").out
+
+
+def test_what_a_raised_version_would_send_is_what_is_still_there_and_not_labelled_in_it(
+    lab: Lab, server: Server, command: Command
+) -> None:
+    lab.run(server.provider())
+    lab.sql("delete from raw.comments where comment_text = 'Hated it'")
+    lab.edit_task(instructions="Label it anew.")
+    assert "`version: 2` would label 2 texts again" in command("plan").out
+    lab.edit_task(version=2)
+    lab.build()
+    assert lab.run(server.provider()).labelled == 2
+    lab.edit_task(version=1, instructions="Label it otherwise.")
+    lab.build()
+    assert "would label" not in command("plan").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,17 +14,9 @@ import yaml
 
 from connector import __version__
 from connector.cli import main
-from tests.command import QUICKLY, Command, run_command
-from tests.lab import KEY, ROOT, Lab, Server
-
-
-@pytest.fixture
-def command(lab: Lab, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Give what runs a command on the lab with the server as provider, in this process."""
-    monkeypatch.setenv("LAB_DUCKDB", str(lab.database))
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-    return lambda *arguments: run_command(lab, capfd, *arguments)
+from tests.command import QUICKLY, Command
+from tests.lab import ROOT, Lab, Server
+from tests.limit import LONGEST_SECONDS, limited
 
 
 def test_the_commands_of_a_first_run_from_plan_to_status(lab: Lab, server: Server, command: Command) -> None:
@@ -51,8 +44,8 @@ def test_the_commands_of_a_first_run_from_plan_to_status(lab: Lab, server: Serve
 
     status = command("status")
     assert status.code == 0
-    assert "3 labelled, 0 rejected, 0 in flight" in status.out
-    assert " loaded, 3 texts, comments_to_label version 1, " in status.out
+    assert re.search(r"^comments_to_label +comment_labels +1 +gpt-6-luna +6 +4 +3 +0 +0 +0", status.out, re.MULTILINE)
+    assert re.search(r" comments_to_label version 1  loaded +3 +3 +0 +0 ", status.out), status.out
 
 
 def test_json_is_one_document_on_stdout_for_every_command(lab: Lab, command: Command) -> None:
@@ -128,8 +121,8 @@ def test_status_and_plan_need_no_key_and_no_provider(
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     status = command("status")
     assert status.code == 0
-    assert "0 labelled, 0 rejected, 3 in flight" in status.out
-    assert " submitted, 3 texts, " in status.out
+    assert re.search(r"gpt-6-luna +6 +4 +0 +0 +3 +0", status.out), status.out
+    assert " submitted " in status.out
     assert command("plan").code == 0
 
 
@@ -164,7 +157,7 @@ def test_the_plan_tells_new_texts_from_retries_and_from_a_raised_version(
 
 def test_the_plan_notes_labels_of_another_wording_under_the_same_version(lab: Lab, command: Command) -> None:
     command("run", *QUICKLY)
-    assert "note:" not in command("plan").out
+    assert "another wording" not in command("plan").out
     lab.edit_task(instructions="Label the comment with care.")
     plan = command("plan")
     assert "note: 3 labels of version 1 had another wording, model or fields; `version: 2` would label" in plan.out
@@ -224,18 +217,6 @@ def test_sync_writes_a_source_that_dbt_takes_and_check_holds_it(lab: Lab, comman
     assert command("plan").code == 0, "braces in a description do not break the project"
 
 
-def test_debug_says_what_is_wrong_one_by_one(lab: Lab, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    fine = command("debug")
-    assert fine.code == 0
-    assert [line[:3] for line in fine.out.splitlines()] == ["ok "] * 7
-    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
-    lab.sql("drop table main_labels.label_leases")
-    wrong = command("debug", "--json")
-    assert wrong.code == 1
-    assert [check["name"] for check in json.loads(wrong.out) if not check["ok"]] == ["tables", "key"]
-    assert all(check["hint"] for check in json.loads(wrong.out) if not check["ok"])
-
-
 @pytest.mark.parametrize(
     ("option", "said"), [("--version", f"dbt-labels, version {__version__}"), ("--help", "as part of dbt build")]
 )
@@ -252,20 +233,21 @@ def test_serve_says_how_to_reach_it_once_it_can_be_and_stops_cleanly(tmp_path: P
         [*called, "--state-dir", str(tmp_path / "state")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    line = process.stdout.readline()
+    with limited(process):
+        line = process.stdout.readline()
     variables = dict(part.split("=", 1) for part in line.removeprefix("export ").split())
     server = Server(tmp_path)
     server.base_url = variables["OPENAI_BASE_URL"]
     assert server.control("GET", "/local/stats", key=variables["OPENAI_API_KEY"])["executions"] == 0
     taken = variables["OPENAI_BASE_URL"].removesuffix("/v1").rpartition(":")[2]
-    second = subprocess.run(
-        [*called[:-1], taken, "--state-dir", str(tmp_path / "other")], capture_output=True, text=True, check=False
-    )
+    again = [*called[:-1], taken, "--state-dir", str(tmp_path / "other")]
+    second = subprocess.run(again, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS)
     assert second.returncode == 1
     assert "Address already in use" in second.stderr
     assert "Traceback" not in second.stderr
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate()
+    with limited(process):
+        _, err = process.communicate()
     assert (process.returncode, err) == (0, "")
 
 
@@ -280,19 +262,20 @@ def test_serve_refuses_a_fault_that_there_is_not(capfd: pytest.CaptureFixture[st
 def test_an_interrupted_run_says_what_is_in_flight_frees_the_lease_and_the_next_run_finishes(
     lab: Lab, server: Server, command: Command, sent: signal.Signals
 ) -> None:
-    server.faults(slow=5)
+    server.faults(slow=3600)
     called = [sys.executable, "-m", "connector", "run", *QUICKLY, "--project-dir", str(lab.folder)]
     process = subprocess.Popen(
         [*called, "--profiles-dir", str(lab.folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     before = []
-    while "submitted as" not in (line := process.stderr.readline()):
-        assert line, before
-        before.append(line)
-    batch_key = line.split()[1]
-    process.send_signal(sent)
-    out, err = process.communicate()
+    with limited(process):
+        while "submitted as" not in (line := process.stderr.readline()):
+            assert line, before
+            before.append(line)
+        batch_key = line.split()[1]
+        process.send_signal(sent)
+        out, err = process.communicate()
     assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
@@ -301,5 +284,6 @@ def test_an_interrupted_run_says_what_is_in_flight_frees_the_lease_and_the_next_
     assert "hint: `dbt-labels run` goes on" in err
     assert lab.sql("select count(*) from main_labels.label_leases") == [(0,)]
 
+    server.faults(slow=0)
     assert command("run", "--json", *QUICKLY).json["run"]["labelled"] == 3
     assert len(server.executions()) == len(lab.labels()) == 3

@@ -2,114 +2,52 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import random
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.books import check_money, highest_charges
-from tests.lab import ROOT, Lab, Server
-
-TEXTS = ["Loved it", "Hated it", "The music was fine", "Long. So long.", "👍", "first"]
-ACCOUNTS = 400
-
-
-class Forge:
-    """A project, a server with many accounts, a process that forks runs; none of its accounts is used twice."""
-
-    def __init__(self, folder: Path) -> None:
-        self.lab = Lab(folder)
-        self.lab.add_comments([*TEXTS, "Loved it", "  "])
-        self.lab.build()
-        self._template = folder / "template.duckdb"
-        shutil.copy(self.lab.database, self._template)
-        tokens = [part for number in range(ACCOUNTS) for part in ("--token", f"account-{number}")]
-        (folder / "server").mkdir()
-        self.server = Server(folder / "server", *tokens).start()
-        self._accounts = itertools.count()
-        command = [sys.executable, "-m", "tests.crash", str(self.lab.folder)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-        assert self.run(self.fresh())["code"] == 0, "the first is run by the parent of all others"
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
-        self.server.kill()
-
-    def fresh(self, **faults: Any) -> str:
-        """Give a new account on a new warehouse, with these faults."""
-        self.lab.database.with_suffix(".duckdb.wal").unlink(missing_ok=True)
-        shutil.copy(self._template, self.lab.database)
-        self.server.faults(**faults)
-        return f"account-{next(self._accounts)}"
-
-    def run(self, key: str, kill_at: int | None = None, **settings: Any) -> dict[str, Any]:
-        command = {"key": key, "base_url": self.server.base_url, "kill_at": kill_at, "max_requests": 4, **settings}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        assert isinstance(answer, dict)
-        return answer
-
-    def executed(self, key: str) -> Counter[str]:
-        """Return how often each text was executed for an account."""
-        return Counter(row["content_sha256"] for row in self.server.control("GET", "/local/executions", key=key))
-
-
-Undisturbed = tuple[dict[str, Any], Counter[str], list[str]]
+from tests.forge import COMMENTS, Forge, Undisturbed, killed_and_run_again
+from tests.lab import Bench, Lab
 
 
 @pytest.fixture(scope="module")
 def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
-    made = Forge(tmp_path_factory.mktemp("forge"))
+    folder = tmp_path_factory.mktemp("forge")
+    lab = Lab(folder)
+    lab.add_comments(COMMENTS)
+    lab.build()
+    made = Forge(folder, Bench(folder, lab))
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
 def undisturbed(forge: Forge) -> Undisturbed:
-    """Give the labels, executions and boundaries of a run that nothing disturbs."""
-    key = forge.fresh()
-    answer = forge.run(key)
-    assert answer["code"] == 0, answer["error"]
-    return forge.lab.labels(), forge.executed(key), answer["boundaries"]
+    return Undisturbed(forge)
 
 
 def test_a_run_killed_before_or_after_any_call_or_commit_is_finished_by_the_next(
     forge: Forge, undisturbed: Undisturbed
 ) -> None:
-    labels, executed, boundaries = undisturbed
-    assert set(labels) == set(TEXTS)
-    assert set(executed.values()) == {1}
-    kinds = {name.split()[1] for name in boundaries}
-    assert {"commit", "POST", "GET"} <= kinds
-    for kill_at in range(len(boundaries)):
-        key = forge.fresh()
-        killed = forge.run(key, kill_at)
-        again = forge.run(key)
-        where = f"killed at {kill_at}, {boundaries[kill_at]}"
-        assert killed["code"] in (-9, 0), f"{where}: {killed}"
-        assert again["code"] == 0, f"{where}: {again}"
-        assert forge.lab.labels() == labels, where
-        assert forge.executed(key) == executed, where
-        check_money(forge.lab)
-        assert not set(forge.lab.states()) - {"loaded", "released"}, where
+    boundaries = undisturbed.boundaries
+    assert {"commit", "POST", "GET"} <= {name.split()[1] for name in boundaries}
+    assert len(list(killed_and_run_again(forge, undisturbed, range(len(boundaries))))) == len(boundaries)
+
+
+def test_without_transactions_a_run_killed_before_or_after_any_single_write_is_finished_by_the_next(
+    forge: Forge,
+) -> None:
+    undisturbed = Undisturbed(forge, transactions=False)
+    written = {name.removeprefix("after ") for name in undisturbed.boundaries if "after" in name and "label" in name}
+    assert len(written) > 8, written
+    writes = [place for place, name in enumerate(undisturbed.boundaries) if "label" in name]
+    for key, where in killed_and_run_again(forge, undisturbed, writes, transactions=False):
+        _check_books(forge, key, where)
 
 
 FREE_FAULTS: dict[str, Any] = {
@@ -154,10 +92,10 @@ FINAL_FAULTS: dict[str, Any] = {
 GRACE_SECONDS = 0.4
 
 
-def _run_until_done(forge: Forge, key: str, kills: list[int] = []) -> list[str]:  # noqa: B006 - only read
+def _run_until_done(forge: Forge, key: str, kills: list[int] = [], **settings: Any) -> list[str]:  # noqa: B006 - only read
     """Run again and again as a person would; return what the last run said."""
     for kill_at in [*kills, *[None] * 8]:
-        answer = forge.run(key, kill_at, grace_seconds=GRACE_SECONDS)
+        answer = forge.run(key, kill_at, grace_seconds=GRACE_SECONDS, **settings)
         if answer["code"] == 0:
             return list(answer["said"])
         assert answer["code"] in (-9, 1), answer
@@ -191,22 +129,23 @@ def _check_books(forge: Forge, key: str, context: str) -> None:
 def test_a_fault_of_the_provider_costs_no_text_and_no_second_payment(
     forge: Forge, undisturbed: Undisturbed, name: str
 ) -> None:
-    labels, executed, _ = undisturbed
     faults = {**FREE_FAULTS, **PAID_FAULTS, **FINAL_FAULTS}[name]
     key = forge.fresh(**faults)
     _run_until_done(forge, key)
     _check_books(forge, key, name)
     if name not in FINAL_FAULTS:
-        assert forge.lab.labels() == labels
+        assert forge.lab.labels() == undisturbed.labels
     else:
-        assert set(forge.lab.labels().items()) < set(labels.items())
+        assert set(forge.lab.labels().items()) < set(undisturbed.labels.items())
     if name in FREE_FAULTS:
-        assert forge.executed(key) == executed
+        assert forge.executed(key) == undisturbed.executed
 
 
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize(
+    ("seed", "transactions"), [*((seed, True) for seed in range(50)), *((seed, False) for seed in range(50, 70))]
+)
 def test_two_faults_and_two_kills_at_random_cost_no_text_and_no_second_payment(
-    forge: Forge, undisturbed: Undisturbed, seed: int
+    forge: Forge, undisturbed: Undisturbed, seed: int, transactions: bool
 ) -> None:
     chosen = random.Random(seed)
     names = chosen.sample([*FREE_FAULTS, *PAID_FAULTS], 2)
@@ -214,12 +153,11 @@ def test_two_faults_and_two_kills_at_random_cost_no_text_and_no_second_payment(
     for name in names:
         faults.update(FREE_FAULTS.get(name) or PAID_FAULTS[name])
     kills = [chosen.randrange(60), chosen.randrange(60)]
-    labels, _, _ = undisturbed
     key = forge.fresh(**faults)
     context = f"seed {seed}: {names}, killed at {kills}"
-    said = _run_until_done(forge, key, kills)
+    said = _run_until_done(forge, key, kills, transactions=transactions)
     _check_books(forge, key, f"{context}: {said}")
-    assert forge.lab.labels() == labels, context
+    assert forge.lab.labels() == undisturbed.labels, context
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -241,4 +179,4 @@ def test_no_run_passes_its_budget_whatever_fails_and_dies(forge: Forge, undistur
     highest = highest_charges(forge.lab)
     assert max(highest.values()) <= budget, context
     _check_books(forge, key, context)
-    assert forge.lab.labels() == undisturbed[0], context
+    assert forge.lab.labels() == undisturbed.labels, context

@@ -1,4 +1,4 @@
-"""Providers that answer oddly: what a reviewer found that could cost money, lose an answer or never end."""
+"""Providers that answer oddly: what could cost money, lose an answer or never end."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from connector.errors import (
     RequestRefused,
     UsageError,
 )
+from connector.ledger import LONGEST_MESSAGE, read_queue_limit, shorten
 from connector.price import FREE
 from connector.provider import Provider, connect
 from connector.result import judge, judge_batch
@@ -206,13 +207,42 @@ def test_a_line_of_ours_that_is_no_json_is_a_paid_failure_with_its_raw(tmp_path:
     assert (outcome.raw or "").strip() == broken.decode()
 
 
+@pytest.mark.parametrize(
+    ("message", "limit"),
+    [
+        ("Enqueued token limit reached. Limit: 2,000,000 enqueued tokens.", 2_000_000),
+        ("Limit: 90000, Requested: 5", 90_000),
+        ("Limit: , Requested: 5", None),
+        ("Limit: 1,,2", 1),
+        ("Limit: ٣", None),
+        ("Limit: " + "9" * 5_000, None),
+        ("no reason given", None),
+    ],
+)
+def test_a_queue_limit_is_a_number_or_nothing_whatever_a_message_says(message: str, limit: int | None) -> None:
+    assert read_queue_limit(message) == limit
+    assert read_queue_limit(shorten(f"{'word ' * 100}{message}")) == limit
+    assert len(shorten(f"{'word ' * 100}{message}")) == LONGEST_MESSAGE
+
+
+def test_no_message_can_keep_an_answer_or_a_refusal_out_of_the_warehouse(lab: Lab, server: Server) -> None:
+    said = "Rate limit reached. Limit: , Requested: 5"
+    server.faults(fail_validation={"code": "odd", "message": said, "times": 1})
+    assert said in "".join(lab.run(server.provider()).problems)
+    server.faults(row_400={"share": 0.7, "by": "content", "code": "insufficient_quota", "message": said})
+    summary = lab.run(server.provider())
+    assert said in "".join(summary.problems)
+    assert 0 < summary.labelled == len(lab.labels()) < 3
+    assert lab.states() == ["refused", "loaded"]
+
+
 @pytest.mark.parametrize("tokens", [10**30, True, -1, "7", 1.5])
 def test_no_count_of_tokens_can_keep_an_answer_out_of_the_warehouse(tmp_path: Path, tokens: Any) -> None:
     body = {"choices": [{"message": {"content": json.dumps(GOOD)}, "finish_reason": "stop"}]}
     body["usage"] = {"prompt_tokens": tokens, "completion_tokens": 3}  # type: ignore[assignment]
     line = json.dumps({"custom_id": "a-0", "response": {"status_code": 200, "body": body}}).encode()
     answer = dict(read_answers(_write(tmp_path / "tokens.jsonl", [line])))["a-0"]
-    judged = judge_batch(TASK, [CLAIM], {CLAIM.custom_id: answer}, FREE)
+    judged = judge_batch(TASK, [CLAIM], [(CLAIM.custom_id, answer)], FREE)
     assert (judged.outcomes[0].outcome, judged.outcomes[0].usage, judged.uncosted) == ("labelled", None, 1)
 
 
@@ -237,10 +267,11 @@ def test_a_limit_holds_for_texts_that_come_back_from_an_earlier_run_too(lab: Lab
 
 
 def test_a_dropped_table_keeps_its_own_batch_back_and_no_other(lab: Lab, server: Server) -> None:
-    server.faults(slow={"seconds": 0.5})
+    server.faults(slow=3600)
     lab.run(server.provider(), ONCE)
     lab.move_table("moved_labels")
     lab.sql("drop table main_labels.comment_labels")
+    server.faults(slow=0)
     settings = Settings(poll_seconds=0.01, grace_seconds=0.0, confirmed=frozenset({"moved-table"}))
     summary = lab.run(server.provider(), settings)
     assert summary.labelled == 3
@@ -250,7 +281,7 @@ def test_a_dropped_table_keeps_its_own_batch_back_and_no_other(lab: Lab, server:
 def test_a_snapshot_of_another_release_is_read_without_the_keys_that_this_one_does_not_know(
     lab: Lab, server: Server
 ) -> None:
-    server.faults(slow={"seconds": 0.5})
+    server.faults(slow=3600)
     lab.run(server.provider(), ONCE)
     lab.sql(
         "update main_labels.label_events set task_snapshot = replace(replace(task_snapshot,"
@@ -258,6 +289,7 @@ def test_a_snapshot_of_another_release_is_read_without_the_keys_that_this_one_do
         " where event = 'planned'"
     )
     assert "later" in lab.sql("select task_snapshot from main_labels.label_events where event = 'planned'")[0][0]
+    server.faults(slow=0)
     assert lab.run(server.provider()).labelled == 3
 
 

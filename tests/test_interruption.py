@@ -13,10 +13,13 @@ from contextlib import suppress
 import duckdb
 import pytest
 
-from connector.console import Interruption
 from connector.errors import WarehouseError
+from connector.interruption import Interruption
+from connector.warehouse.tables import Ledger
 from tests.lab import ROOT, Lab
+from tests.limit import limited
 
+_LEASES = "main_labels.label_leases"
 # minutes of work in one operator, which Python hears nothing during
 _LONG = "select count(*) as n from range(300000) a(i), range(300000) b(j) where (i * j) % 1000003 = 7"
 
@@ -40,34 +43,54 @@ def test_a_signal_ends_a_long_query_at_once(lab: Lab, sent: signal.Signals) -> N
         with suppress(KeyboardInterrupt, WarehouseError), project.connect() as session:
             session.handle.execute("set enable_progress_bar = true")
             session.handle.execute("set enable_progress_bar_print = false")
-            threading.Thread(target=send_once_it_runs, args=(session.handle._connection,)).start()
+            threading.Thread(target=send_once_it_runs, args=(session.handle._connection,), daemon=True).start()
             session.handle.rows(_LONG)
     assert interruption.happened
     assert time.monotonic() - sent_at[0] < 10
-    assert lab.sql("select count(*) from main_labels.label_leases") == [(0,)]
+    assert lab.sql(f"select count(*) from {_LEASES}") == [(0,)]
+
+
+def test_a_lease_is_given_up_whatever_ends_queries_meanwhile(lab: Lab) -> None:
+    project, is_given_up = lab.project, threading.Event()
+
+    def end_queries() -> None:
+        while not is_given_up.wait(0.001):
+            project.end_query()
+
+    ending = threading.Thread(target=end_queries, daemon=True)
+    try:
+        with Ledger(project, "mine").leased(["comment_labels"]):
+            # so many that giving them up takes far longer than it takes to end a query
+            lab.sql(f"insert into {_LEASES} select l.* from {_LEASES} l, range(3000000)")
+            ending.start()
+    finally:
+        is_given_up.set()
+    ending.join()
+    assert lab.sql(f"select count(*) from {_LEASES}") == [(0,)]
 
 
 _DEAF = """
-from connector.console import Interruption
+from connector.interruption import Interruption
 with Interruption.caught():
-    print("begun", flush=True)
+    said = "begun"
     while True:
         try:
+            print(said, flush=True)
             while True:
                 pass
         except KeyboardInterrupt:
-            print("heard", flush=True)
+            said = "heard"
 """
 
 
 def test_a_second_signal_ends_what_the_first_does_not() -> None:
-    process = subprocess.Popen([sys.executable, "-c", _DEAF], stdout=subprocess.PIPE, cwd=ROOT)
-    assert process.stdout is not None
-    for said in (b"begun\n", b"heard\n"):
-        assert process.stdout.readline() == said
-        process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    process.stdout.close()
+    with subprocess.Popen([sys.executable, "-c", _DEAF], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        with limited(process):
+            for said in (b"begun\n", b"heard\n"):
+                assert process.stdout.readline() == said
+                process.send_signal(signal.SIGINT)
+            assert process.wait() == 130
 
 
 def test_dbt_interrupted_says_no_traceback(lab: Lab) -> None:
@@ -83,11 +106,12 @@ def test_dbt_interrupted_says_no_traceback(lab: Lab) -> None:
     )
     assert process.stderr is not None
     before = ""
-    while "START sql table model" not in (line := process.stderr.readline()):
-        assert line, before
-        before += line
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    with limited(process):
+        while "START sql table model" not in (line := process.stderr.readline()):
+            assert line, before
+            before += line
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
     assert (process.returncode, out) == (130, ""), err
     assert "Traceback" not in err
     assert "Interrupted; nothing is lost. Nothing is in flight." in err

@@ -25,11 +25,12 @@ def lab(lab: Lab) -> Lab:
 
 
 def _alone(lab: Lab, server: Server) -> dict[str, Any]:
-    """Return the labels of each text asked alone, as those of another version."""
-    lab.edit_task(version=9, run={"max_output_tokens": 50})
+    """Return the labels of each text asked alone, as version 1, and leave the task packing as version 2."""
+    lab.edit_task(run={"max_output_tokens": 50})
     lab.run(server.provider())
-    labels = lab.labels(9)
-    lab.edit_task(version=1, run={"max_output_tokens": 50, "rows_per_request": 5})
+    labels = lab.labels()
+    lab.edit_task(version=2, run={"max_output_tokens": 50, "rows_per_request": 5})
+    lab.build()
     return labels
 
 
@@ -41,12 +42,12 @@ def test_packed_texts_get_the_labels_that_they_get_alone(lab: Lab, server: Serve
     alone = _alone(lab, server)
     before = server.control("GET", "/local/stats")["executed_requests"]
     summary = lab.run(server.provider())
-    assert (summary.labelled, lab.labels()) == (27, alone)
+    assert (summary.labelled, lab.labels(2)) == (27, alone)
     assert server.control("GET", "/local/stats")["executed_requests"] - before == 6
     check_money(lab)
     [[requests, claims, items]] = lab.sql(
         "select count(distinct custom_id), count(*), count(distinct item_id) from main_labels.label_claims"
-        " where version = 1"
+        " where version = 2"
     )
     assert (requests, claims) == (6, 27)
     assert items == 27
@@ -58,8 +59,8 @@ def test_a_spoilt_row_is_asked_again_alone_and_nothing_else_is(lab: Lab, server:
     seen = _executed(server)
     server.faults(**{fault: {"share": 0.4, "by": "content"}})
     summary = lab.run(server.provider())
-    assert lab.labels() == alone
-    spoilt = lab.sql("select text_key from main_labels.comment_labels where version = 1 and reason = 'unpacked'")
+    assert lab.labels(2) == alone
+    spoilt = lab.sql("select text_key from main_labels.comment_labels where version = 2 and reason = 'unpacked'")
     assert summary.retried == len(spoilt) > 0
     check_money(lab)
     # what is left out of an answer is not recorded as executed
@@ -68,7 +69,7 @@ def test_a_spoilt_row_is_asked_again_alone_and_nothing_else_is(lab: Lab, server:
     assert {key: again[key] for (key,) in spoilt} == dict.fromkeys((key for (key,) in spoilt), 1 + extra)
     assert sum(again.values()) == 27 + extra * len(spoilt)
     sent_alone = lab.sql(
-        "select count(*) from main_labels.label_claims where version = 1 and attempt = 2 and item_id is null"
+        "select count(*) from main_labels.label_claims where version = 2 and attempt = 2 and item_id is null"
     )
     assert sent_alone == [(len(spoilt),)]
 
@@ -83,12 +84,12 @@ def test_a_packed_request_that_fails_as_a_whole_is_asked_again_text_by_text(
     server.faults(**{fault: {"share": 1.0, "times": 1}})
     lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0))
     check_money(lab)
-    unpacked = lab.sql("select count(*) from main_labels.comment_labels where version = 1 and reason = 'unpacked'")
+    unpacked = lab.sql("select count(*) from main_labels.comment_labels where version = 2 and reason = 'unpacked'")
     assert unpacked == [(27,)]
     # the texts alone meet the fault once more each, now on their own account
     final = dict(
         lab.sql(
-            "select text_key, max(outcome) from main_labels.comment_labels where version = 1"
+            "select text_key, max(outcome) from main_labels.comment_labels where version = 2"
             " and outcome in ('labelled', 'rejected') group by text_key"
         )
     )
@@ -96,7 +97,7 @@ def test_a_packed_request_that_fails_as_a_whole_is_asked_again_text_by_text(
     if fault in ("row_refusal", "row_content_filter"):
         assert set(final.values()) == {"rejected"}
     else:
-        assert lab.labels() == alone
+        assert lab.labels(2) == alone
 
 
 def test_a_packed_request_that_was_not_carried_out_is_packed_again(lab: Lab, server: Server) -> None:

@@ -39,7 +39,7 @@ def _row(item_id: object, **changes: Any) -> dict[str, Any]:
 
 
 def _judged(rows: list[Any], claims: list[Claim] = CLAIMS) -> list[Outcome]:
-    judged = judge_batch(PACKED, claims, {"b-0": _completion(json.dumps({"rows": rows}))}, PRICE)
+    judged = judge_batch(PACKED, claims, {"b-0": _completion(json.dumps({"rows": rows}))}.items(), PRICE)
     assert [outcome.claim for outcome in judged.outcomes] == claims
     return judged.outcomes
 
@@ -66,6 +66,7 @@ def test_rows_are_read_back_by_their_ids_whatever_their_order() -> None:
         pytest.param(lambda rows: rows[1].pop("mood"), id="a field missing"),
         pytest.param(lambda rows: rows[1].update(id=None), id="no id"),
         pytest.param(lambda rows: rows[1].update(id=True), id="an id that is none"),
+        pytest.param(lambda rows: rows[1].update(id=str(IDS[1])), id="an id that is no number"),
         pytest.param(lambda rows: rows.__setitem__(1, "text"), id="not an object"),
     ],
 )
@@ -89,6 +90,7 @@ def test_a_row_that_nobody_asked_for_is_nobodys() -> None:
         _completion(json.dumps({"rows": [_row(IDS[0])]})[:-2], finish="length"),
         _completion("certainly! here you go"),
         _completion(json.dumps({"rows": {}})),
+        _completion(json.dumps({"rows": [_row(item_id) for item_id in IDS], "more": "off the schema"})),
         _completion(json.dumps(_row(IDS[0]))),
         _completion("[" * 50_000),
         _completion(None),
@@ -99,7 +101,9 @@ def test_a_row_that_nobody_asked_for_is_nobodys() -> None:
 def test_a_packed_request_that_fails_as_a_whole_sends_each_of_its_texts_alone(answer: Answer) -> None:
     neighbour = Claim("b-1", "other", 1)
     answers = {"b-0": answer, "b-1": _completion(json.dumps(GOOD))}
-    judged = judge_batch(_task(run={"max_attempts": 1, "rows_per_request": 5}), [*CLAIMS, neighbour], answers, PRICE)
+    judged = judge_batch(
+        _task(run={"max_attempts": 1, "rows_per_request": 5}), [*CLAIMS, neighbour], answers.items(), PRICE
+    )
     assert judged.stop is None
     assert _said(judged.outcomes) == ["failed:unpacked"] * 3 + ["labelled"]
     assert sum(outcome.raw is not None for outcome in judged.outcomes) == 1, "what was said is kept once"
@@ -107,7 +111,7 @@ def test_a_packed_request_that_fails_as_a_whole_sends_each_of_its_texts_alone(an
 
 @pytest.mark.parametrize("answer", [_error(500, None), _error(429, "rate_limit_exceeded"), _error(0, None), None])
 def test_a_packed_request_that_was_not_carried_out_may_be_packed_again(answer: Answer | None) -> None:
-    judged = judge_batch(PACKED, CLAIMS, {"b-0": answer} if answer else {}, PRICE)
+    judged = judge_batch(PACKED, CLAIMS, [("b-0", answer)] if answer else [], PRICE)
     assert _said(judged.outcomes) == ["failed:unavailable"] * 3
     assert [outcome.cost_usd for outcome in judged.outcomes] == [None] * 3
 
@@ -120,7 +124,7 @@ def test_tokens_and_dollars_of_a_request_are_shared_out_over_its_rows_to_the_las
         "prompt_tokens_details": {"cached_tokens": 512, "cache_write_tokens": 100},
         "completion_tokens_details": {"reasoning_tokens": 7},
     }
-    judged = judge_batch(PACKED, CLAIMS, {"b-0": answer}, PRICE)
+    judged = judge_batch(PACKED, CLAIMS, {"b-0": answer}.items(), PRICE)
     used = [outcome.usage for outcome in judged.outcomes]
     assert used[0] == Usage(334, 34, 171, 34, 3)
     assert [sum(column) for column in zip(*(vars_of(usage) for usage in used), strict=True)] == [1001, 101, 512, 100, 7]

@@ -127,7 +127,7 @@ def test_a_sample_says_its_error_and_lies_within_it(monkeypatch: pytest.MonkeyPa
 
 def test_batches_are_at_least_as_many_as_the_limits_of_a_file_ask_for() -> None:
     assert _cost(_asked(), _pending(["x"] * 10), of_texts=150_001).shards == 4
-    assert _cost(_asked(20), _pending(["x"] * 20), of_texts=150_000).shards == 1
+    assert _cost(_asked(20), _pending(["x"] * 20), of_texts=150_000).shards == 3
 
 
 def _plan(lab: Lab, capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:

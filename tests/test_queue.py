@@ -61,6 +61,26 @@ def test_a_limit_is_learned_from_a_refusal_and_kept_from_then_on(lab: Lab, start
     )
 
 
+def test_a_long_refusal_is_quoted_shortly_and_rules_the_queue_for_a_day_from_when_it_was_said(
+    lab: Lab, server: Server
+) -> None:
+    message = f"said back: {'a text of somebody ' * 40} Limit: 5,000,000 enqueued tokens"
+    server.faults(fail_validation={"code": "token_limit_exceeded", "message": message, "times": 1})
+    said: list[str] = []
+    assert lab.run(server.provider(), say=said.append).labelled == 43
+    [(batch_key, kept)] = lab.sql("select batch_key, message from main_labels.label_events where event = 'refused'")
+    assert (len(kept), any(kept in line for line in said), any(message in line for line in said)) == (300, True, False)
+    task, identity = lab.project.tasks[0], server.provider().identify()
+    assert read_queue(lab.project, task, identity).limit == 5_000_000
+
+    lab.sql("update main_labels.label_events set event_at = event_at - interval 2 day")
+    lab.sql(
+        "insert into main_labels.label_events by name (select * replace ('files_deleted' as event, now() as event_at)"
+        f" from main_labels.label_events where batch_key = '{batch_key}' and event = 'refused')"
+    )
+    assert read_queue(lab.project, task, identity).limit is None, "what is done to its files makes it no newer"
+
+
 def test_what_waits_in_the_queue_leaves_less_room_for_the_next_run(lab: Lab, server: Server) -> None:
     lab.edit_task(run={"max_output_tokens": 50, "enqueued_tokens": 5_000})
     server.faults(slow={"seconds": 3600})
@@ -101,8 +121,13 @@ def test_what_has_been_there_for_long_is_looked_at_less_often(
     lab: Lab, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(pipeline, "time", SimpleNamespace(sleep=waits.append))
-    server.faults(slow=3)
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        server.faults(slow=0)
+
+    monkeypatch.setattr(pipeline, "time", SimpleNamespace(sleep=sleep))
+    server.faults(slow=3600)
     lab.run(server.provider(), Settings(poll_seconds=30.0, grace_seconds=0.0, once=True))
     lab.sql("update main_labels.label_events set event_at = event_at - interval 1 hour")
     lab.run(server.provider(), Settings(poll_seconds=30.0, grace_seconds=0.0))

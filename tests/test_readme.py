@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from connector.cli import cli
-from connector.ledger import State
 from tests.lab import ROOT
+from tests.page import BIN, blocks, shell
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BIN = Path(sys.executable).parent
-
-
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-
-
-def _shell(folder: Path, script: str, **variables: str) -> str:
-    # nothing of the surrounding shell, and nothing of the make that may run these tests
-    not_theirs = ("OPENAI", "LAB_", "DBT_", "MAKE", "MFLAGS")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(not_theirs)}
-    environment |= {"PATH": f"{BIN}:{environment['PATH']}", "PYTHONPATH": str(ROOT), **variables}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
 
 
 def test_make_demo_labels_the_comments_and_a_second_one_sends_nothing_but_new_rows(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    assert _blocks("bash")[0] == "make demo\n"
+    assert blocks(README, "bash")[0] == "make demo\n"
     for name in ("dbt_project", "profiles.yml", "Makefile", "pyproject.toml", "constraints.txt"):
         source = ROOT / name
         ignored = shutil.ignore_patterns("target", "logs", "dbt_packages", ".dbt_labels", "package-lock.yml")
@@ -53,7 +32,7 @@ def test_make_demo_labels_the_comments_and_a_second_one_sends_nothing_but_new_ro
     (tmp_path / ".venv" / "bin").symlink_to(BIN)
     (tmp_path / ".venv" / ".demo").touch()
 
-    said = _shell(tmp_path, _blocks("bash")[0])
+    said = shell(tmp_path, blocks(README, "bash")[0])
     assert "684 comments, 636 distinct texts" in said
     assert "627 labelled, 0 rejected, 0 in flight" in said
     assert "1 batch sent" in said
@@ -64,17 +43,17 @@ def test_make_demo_labels_the_comments_and_a_second_one_sends_nothing_but_new_ro
     with seed.open("a", encoding="utf-8") as rows:
         rows.write("new-1,reddit,Lantern Six,me,2026-11-01 10:00:00,A comment nobody wrote before\n")
         rows.write("new-2,reddit,Lantern Six,me,2026-11-01 10:01:00,first\n")
-    said = _shell(tmp_path, "make demo")
+    said = shell(tmp_path, "make demo")
     assert "1 batch sent, 1 labelled" in said
-    said = _shell(tmp_path, "make demo")
+    said = shell(tmp_path, "make demo")
     assert "0 batches sent, 0 labelled" in said
     assert "nothing is pending" in said
     for line in said.split("Look further:")[1].strip().splitlines():
-        _shell(tmp_path, line)
+        shell(tmp_path, line)
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
-    assert _blocks("bash")[1] == "make test\n"
+    assert blocks(README, "bash")[1] == "make test\n"
     assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1] == "exec make test"
 
 
@@ -90,25 +69,18 @@ def test_the_three_steps_label_a_project_that_is_not_ours(tmp_path: Path) -> Non
     (tmp_path / "seeds" / "reviews.csv").write_text(
         "id,comment_text\n1,Great quality\n2,Never arrived\n3,Never arrived\n"
     )
-    for block in [*_blocks("sql"), *_blocks("yaml")]:
-        place, _, content = block.partition("\n")
-        path = tmp_path / re.sub(r"^(--|#) ", "", place)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    (tmp_path / "models" / "stg_comments.sql").write_text(
-        "select *, {{ dbt_labels.text_key('comment_text') }} as text_key from {{ ref('reviews') }}"
-    )
-    install, deps, declare, label = _blocks("bash")[2:6]
-    package = install.splitlines()[1].removeprefix("export ")
-    script = f"{package}; export DBT_LABELS_PACKAGE\n{deps}{declare}{label.replace('build', 'build --local')}"
-    script = script.replace("dbt-labels debug", "dbt-labels debug || true  # there is no key")
-    said = _shell(tmp_path, 'dbt() { command dbt "$@"; }\n' + script)
-    assert "2 pending: 2 new" in said
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "stg_comments.sql").write_text("select * from {{ ref('reviews') }}")
+    start, sync, label = blocks(README, "bash")[2:5]
+    said = shell(tmp_path, start.replace("pip install dbt-labels\n", ""))
+    assert "packages.yml: one line more" in said
+    written = (tmp_path / "models" / "labeling" / "comments_to_label.yml").read_text()
+    assert blocks(README, "yaml")[0] in written
+    script = f"{sync}{label.replace('build', 'build --local')}"
+    said = shell(tmp_path, script.replace("dbt-labels debug", "dbt-labels debug || true  # there is no key"))
     assert "2 labelled, 0 rejected" in said
 
 
-def test_every_command_and_every_state_is_in_the_readme() -> None:
+def test_every_command_is_in_the_readme() -> None:
     for name in cli.commands:
         assert f"| `dbt-labels {name}` |" in README
-    for state in State:
-        assert f"`{state.value}`" in README

@@ -127,11 +127,11 @@ def test_an_output_gone_after_30_days_is_lost_and_its_texts_stay_claimed(lab: La
 def test_a_server_killed_in_the_middle_of_a_batch_goes_on_with_it(
     lab: Lab, start_server: Callable[..., Server]
 ) -> None:
-    first = start_server("--fault", "slow=3")
+    first = start_server("--fault", "slow=3600")
     lab.run(first.provider(), ONCE)
     assert lab.states() == ["submitted"]
     first.kill()
-    second = start_server()
+    second = start_server("--fault", "slow=0")
     assert lab.run(second.provider()).labelled == 3
     assert lab.states() == ["loaded"]
     assert {row["custom_id"] for row in second.executions()} == {

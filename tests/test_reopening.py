@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
-
+from connector import planning, reopening
 from connector.run import Settings
-from tests.command import QUICKLY, Said, run_command
+from tests.command import QUICKLY, Command
 from tests.lab import Lab, Server
+from tests.limit import rounds
 
 ONCE = Settings(poll_seconds=0.01, grace_seconds=0.0, once=True)
-Command = Callable[..., Said]
-
-
-@pytest.fixture
-def command(lab: Lab, server: Server, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Give what runs a command on the lab with the server as provider."""
-    monkeypatch.setenv("LAB_DUCKDB", str(lab.database))
-    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
-    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-    return lambda *arguments: run_command(lab, capfd, *arguments)
 
 
 def _reject_all(lab: Lab, server: Server) -> None:
@@ -82,7 +70,9 @@ def test_rejections_of_another_version_stay(lab: Lab, server: Server, command: C
 
 def test_the_texts_of_a_lost_batch_are_held_until_they_are_put_back(lab: Lab, server: Server, command: Command) -> None:
     server.faults(content_404_first={"times": 1000})
-    while lab.states() != ["ended"]:
+    for _ in rounds():
+        if lab.states() == ["ended"]:
+            break
         lab.run(server.provider(), ONCE)
     lab.sql("update main_labels.label_events set event_at = event_at - interval 31 day")
     lab.run(server.provider())
@@ -96,3 +86,81 @@ def test_the_texts_of_a_lost_batch_are_held_until_they_are_put_back(lab: Lab, se
     assert lab.states() == ["reopened"]
     assert command("run", "--json", *QUICKLY).json["run"]["labelled"] == 3
     assert sorted(lab.states()) == ["loaded", "reopened"]
+
+
+def test_a_batch_that_a_person_knows_to_be_dead_is_given_up_with_its_price_first(
+    lab: Lab, server: Server, command: Command
+) -> None:
+    lab.run(server.provider(), ONCE)
+    [(batch_key,)] = lab.sql("select distinct batch_key from main_labels.label_claims")
+    bound = lab.sql("select bound_usd from main_labels.label_events where event = 'planned'")
+    asked = command("release", "--batch", batch_key)
+    assert (asked.code, "so nothing was released" in asked.err, lab.states()) == (2, True, ["submitted"])
+
+    said = command("release", "--batch", batch_key, "--yes", "--json")
+    assert said.json == {"batches": [batch_key]}
+    assert "if the provider has it, it is paid for, up to $0.0" in said.err
+    assert "sending its texts again costs about $0.0" in said.err
+    assert lab.states() == ["reopened"]
+    charged = f"select charged_usd from main.label_batches where batch_key = '{batch_key}'"
+    lab.dbt("run", "--select", "label_batches")
+    assert lab.sql(charged) == bound, "what may have been paid for stays in the budget at its bound"
+
+    # what the provider has of it is not loaded any more: each text has one label
+    assert command("run", "--json", *QUICKLY).json["run"]["labelled"] == 3
+    assert sorted(lab.states()) == ["loaded", "reopened"]
+    assert len(lab.labels()) == 3
+
+
+def test_a_batch_that_was_never_created_is_released_and_costs_nothing(
+    lab: Lab, server: Server, command: Command
+) -> None:
+    lab.run(server.provider(), ONCE)
+    lab.sql("delete from main_labels.label_events where event not in ('planned', 'uploading')")
+    [(batch_key,)] = lab.sql("select distinct batch_key from main_labels.label_claims")
+    said = command("release", "--batch", batch_key, "--yes")
+    assert (said.code, "it was never created, so nothing was paid for it" in said.err) == (0, True)
+    assert lab.states() == ["released"]
+
+
+def test_a_batch_that_holds_no_texts_is_not_given_up(lab: Lab, server: Server, command: Command) -> None:
+    lab.run(server.provider())
+    [(batch_key,)] = lab.sql("select distinct batch_key from main_labels.label_claims")
+    said = command("release", "--batch", batch_key, "--batch", "0123", "--yes")
+    assert said.code == 2
+    assert "there is no batch `0123`" in said.err
+    assert f"batch {batch_key} is loaded, so it holds no texts" in said.err
+    assert "batches that hold texts: none" in said.err
+    assert (command("release", "--yes").code, lab.states()) == (2, ["loaded"])
+
+
+def test_what_a_released_batch_would_cost_again_is_what_the_plan_says_once_it_is_released(
+    lab: Lab, server: Server
+) -> None:
+    server.faults(row_truncate={"share": 1.0, "times": 2})
+    while not lab.sql("select count(*) from main_labels.label_claims where attempt = 3")[0][0]:
+        lab.run(server.provider(), ONCE)
+    [(batch_key,)] = lab.sql("select distinct batch_key from main_labels.label_claims where attempt = 3")
+    [task] = lab.project.tasks
+    told: list[reopening.Release] = []
+    reopening.release(lab.project, [task], [batch_key], told.extend)
+    [plan] = planning.plan(lab.project, [task], ONCE)
+    assert told[0].cost.bound_usd == plan.cost.bound_usd is not None
+
+
+def test_a_batch_of_a_table_that_no_task_names_is_given_up_and_one_that_can_not_be_read_is_named(
+    lab: Lab, server: Server, command: Command
+) -> None:
+    lab.run(server.provider(), ONCE)
+    [(batch_key,)] = lab.sql("select distinct batch_key from main_labels.label_claims")
+    events = "update main_labels.label_events set"
+    lab.sql(f"{events} label_table = 'gone_labels', task_snapshot = replace(task_snapshot, 'comment_la', 'gone_la')")
+    lab.sql(f"{events} event = 'lost' where event = 'submitted'")
+    lab.sql(f"{events} task_snapshot = '?' || task_snapshot")
+    said = command("release", "--batch", batch_key, "--yes")
+    assert (said.code, f"batch {batch_key}: this release can not read what it was sent with" in said.err) == (2, True)
+    assert f"batches that hold texts: {batch_key} (not readable)" in said.err
+    lab.sql(f"{events} task_snapshot = substr(task_snapshot, 2)")
+    assert command("release", "--batch", batch_key, "--yes", "--json").json == {"batches": [batch_key]}
+    assert lab.states() == ["reopened"]
+    assert f"batch {batch_key} is reopened, so it holds no texts" in command("release", "--batch", batch_key).err

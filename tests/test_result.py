@@ -53,7 +53,7 @@ def _error(status: int, code: str | None, message: str = "why") -> Answer:
 
 
 def test_a_valid_answer_is_a_label_with_its_columns_model_and_tokens() -> None:
-    [outcome] = judge_batch(TASK, [CLAIM], {CLAIM.custom_id: _completion(json.dumps(GOOD))}).outcomes
+    [outcome] = judge_batch(TASK, [CLAIM], {CLAIM.custom_id: _completion(json.dumps(GOOD))}.items()).outcomes
     assert outcome.outcome == "labelled"
     assert outcome.values == {**GOOD, "themes": '["b","a"]'}
     assert (outcome.model, outcome.usage) == ("m-1", Usage(7, 3))
@@ -115,7 +115,7 @@ def _claims(size: int) -> list[Claim]:
 def test_one_answer_about_key_or_endpoint_stops_the_task_and_rejects_nothing(status: int) -> None:
     claims = _claims(3)
     answers = {"b-0": _completion(json.dumps(GOOD)), "b-1": _error(status, "no"), "b-2": _error(500, None)}
-    judged = judge_batch(TASK, claims, answers)
+    judged = judge_batch(TASK, claims, answers.items())
     outcomes, stop = judged.outcomes, judged.stop
     assert stop is not None
     assert stop.message == "why"
@@ -130,34 +130,34 @@ def test_one_code_on_nearly_all_of_a_shard_stops_the_task_and_on_a_few_rejects_t
     claims = _claims(20)
     bad = _error(400, "unsupported_parameter")
     good = _completion(json.dumps(GOOD))
-    judged = judge_batch(TASK, claims, {c.custom_id: bad if n else good for n, c in enumerate(claims)})
+    judged = judge_batch(TASK, claims, {c.custom_id: bad if n else good for n, c in enumerate(claims)}.items())
     outcomes, stop = judged.outcomes, judged.stop
     assert stop is not None
     assert {o.reason for o in outcomes} == {None, "stopped"}
-    judged = judge_batch(TASK, claims, {c.custom_id: good if n else bad for n, c in enumerate(claims)})
+    judged = judge_batch(TASK, claims, {c.custom_id: good if n else bad for n, c in enumerate(claims)}.items())
     outcomes, stop = judged.outcomes, judged.stop
     assert stop is None
     assert outcomes[0].reason == "unsupported_parameter"
 
 
 def test_one_text_alone_that_is_too_long_is_rejected_and_one_alone_that_is_malformed_stops() -> None:
-    judged = judge_batch(TASK, _claims(1), {"b-0": _error(400, "context_length_exceeded")})
+    judged = judge_batch(TASK, _claims(1), {"b-0": _error(400, "context_length_exceeded")}.items())
     stop = judged.stop
     assert stop is None
-    judged = judge_batch(TASK, _claims(1), {"b-0": _error(400, "unsupported_value")})
+    judged = judge_batch(TASK, _claims(1), {"b-0": _error(400, "unsupported_value")}.items())
     stop = judged.stop
     assert stop is not None
 
 
 def test_a_claim_without_a_line_is_tried_again() -> None:
-    judged = judge_batch(TASK, _claims(1), {})
+    judged = judge_batch(TASK, _claims(1), [])
     outcomes, stop = judged.outcomes, judged.stop
     assert stop is None
     assert [(o.outcome, o.reason) for o in outcomes] == [("failed", "unavailable")]
 
 
 def test_quota_on_a_line_stops_the_task() -> None:
-    judged = judge_batch(TASK, _claims(1), {"b-0": _error(429, "insufficient_quota")})
+    judged = judge_batch(TASK, _claims(1), {"b-0": _error(429, "insufficient_quota")}.items())
     stop = judged.stop
     assert stop is not None
 

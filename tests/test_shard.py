@@ -7,7 +7,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from connector.estimate import make_estimate
+from connector.files import syncing
 from connector.ledger import Claim
 from connector.request import make_template
 from connector.shard import MAX_BYTES, MAX_REQUESTS, NoRoom, Pending, Room, Shard, TooLarge, group, write_shards
@@ -57,6 +60,13 @@ def test_shards_are_cut_at_the_limit_of_bytes(tmp_path: Path) -> None:
     assert max(shard.path.stat().st_size for shard in found) <= 2 * one
 
 
+def test_a_packed_shard_holds_no_more_texts_than_memory_is_meant_for(tmp_path: Path) -> None:
+    requests = group(_pending(*(f"text {n}" for n in range(14))), lambda: 3)
+    found = _shards(list(write_shards(requests, TEMPLATE, tmp_path, lambda: Room(ESTIMATE), max_texts=6)))
+    assert [len(shard.claims) for shard in found] == [6, 6, 2]
+    assert [c.text_key for shard in found for c in shard.claims] == [f"key-{n}" for n in range(14)]
+
+
 def test_a_text_too_large_for_any_file_is_told_and_the_others_are_written(tmp_path: Path) -> None:
     texts = _pending("small", "x" * 10_000, "small too")
     found = _write(texts, tmp_path, max_bytes=5_000)
@@ -72,6 +82,21 @@ def test_a_truncated_attempt_gets_a_larger_output_limit(tmp_path: Path) -> None:
     limits = [json.loads(line)["body"]["max_completion_tokens"] for line in shard.path.read_bytes().splitlines()]
     assert limits == [200, 400, 800]
     assert shard.claims[1] == Claim(shard.claims[1].custom_id, "b", 2)
+
+
+def test_a_shard_written_in_many_pieces_is_whole_and_in_order(tmp_path: Path) -> None:
+    texts = _pending(*(letter * 1_000_000 for letter in "abcde"))
+    [shard] = _shards(_write(texts, tmp_path))
+    lines = shard.path.read_bytes().splitlines(keepends=True)
+    assert lines == [TEMPLATE.line(claim.custom_id, text.text) for claim, text in zip(shard.claims, texts, strict=True)]
+    assert shard.bytes == sum(map(len, lines))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_can_not_be_synced_is_told_to_whoever_writes() -> None:
+    with open("/dev/full", "wb") as full, pytest.raises(OSError, match="Invalid argument"):
+        with syncing(full.fileno()):
+            pass
 
 
 def test_nothing_pending_makes_no_file(tmp_path: Path) -> None:

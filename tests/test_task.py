@@ -65,10 +65,15 @@ def test_a_missing_key_is_named(key: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"tabel": "x"}, "`tabel` is not a key of a task"),
+        ({"tabel": "x"}, "`tabel` is not a key of a task: did you mean `table`?"),
+        ({"instruction_file": "x"}, "`instruction_file` is not a key of a task: did you mean `instructions_file`?"),
+        ({"colour": "x"}, "`colour` is not a key of a task"),
         ({"name": "x"}, "`name` is not a key of a task"),
-        ({"run": {"budget": 5}}, "`run.budget` is not a key of `run`"),
-        ({"run": {"rows_a_request": 5}}, "`run.rows_a_request` is not a key of `run`"),
+        ({"run": {"budget": 5}}, "`run.budget` is not a key of `run`: did you mean `budget_usd`?"),
+        (
+            {"run": {"rows_a_request": 5}},
+            "`run.rows_a_request` is not a key of `run`: did you mean `rows_per_request`?",
+        ),
         (_field(max=2), "`fields.1.max` is not a key of `fields.1`"),
         ({"fields": [SENTIMENT, {"type": "boolean"}]}, "`fields.2.name` is missing"),
         ({"fields": [{"name": "x"}]}, "`fields.1.type` is missing: one of any_of, boolean, integer, one_of, text"),
@@ -377,4 +382,4 @@ def test_the_mistakes_of_all_tasks_come_at_once(tmp_path: Path) -> None:
         "second.sql: model `second`",
     ]
     assert caught.value.hint is not None
-    assert "README.md" in caught.value.hint
+    assert "docs/task.md" in caught.value.hint

@@ -99,7 +99,7 @@ def _asked(server: Server, text: str) -> tuple[str, str, int, str]:
         data=json.dumps(body).encode(),
         headers={"authorization": "Bearer other-key", "content-type": "application/json"},
     )
-    with urllib.request.urlopen(request) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         answer = json.loads(json.load(response)["choices"][0]["message"]["content"])
     themes = json.dumps(answer["themes"], separators=(",", ":"))
     return answer["sentiment"], themes, answer["stars"], answer["gist"]

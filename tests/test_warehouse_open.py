@@ -56,7 +56,7 @@ def test_an_error_or_a_query_of_dbts_leaves_nothing_behind_for_the_next_use(lab:
 
 def test_a_run_holds_the_warehouse_during_no_call_to_the_provider(lab: Lab, between: Between) -> None:
     held: list[str] = []
-    between.server.faults(slow=1)
+    between.keep_running(lambda looks: looks > 3)
 
     def look(asked: str) -> None:
         opens = f"import duckdb; duckdb.connect({str(lab.database)!r})"

@@ -31,7 +31,7 @@ def test_every_mistake_in_the_yaml_is_said_at_once_with_file_key_and_fix(lab: La
         "`fields.1.values`: YAML turned this into `true`: quote it; YAML turned this into `false`: quote it;",
         "YAML turned this into 1: quote it; `a` appears twice",
         "`fields.2.values`: `acting` appears twice",
-        'hint: keys are under `config.meta.dbt_labels`; see "The task" in README.md',
+        "hint: keys are under `config.meta.dbt_labels`; see docs/task.md",
     )
 
 
@@ -50,6 +50,16 @@ def test_a_mistake_in_the_yaml_stops_before_anything_else(
 ) -> None:
     edit(lab, change)
     refused(command("run", "--yes"), f"{YAML}: model `comments_to_label`: ", *words)
+
+
+def test_a_text_column_that_is_not_there_is_named_beside_those_that_are(lab: Lab, command: Command) -> None:
+    edit(lab, lambda task: task.update(text="order_notes"))
+    refused(
+        command("plan"),
+        "task `comments_to_label`: `text: order_notes`: ",
+        "has no such column; it has `comment_id`, `comment_text`",
+        "hint: correct `text` in the task's YAML",
+    )
 
 
 def test_two_tasks_with_one_table_are_refused(lab: Lab, command: Command) -> None:
@@ -126,7 +136,7 @@ def test_a_pending_model_that_is_not_built_is_named_with_the_command_that_builds
     refused(
         command("run", "--yes"),
         "model `comments_to_label` is not built: there is no ",
-        "hint: run `dbt build --select +comments_to_label`",
+        "hint: run `dbt build --indirect-selection buildable --select +comments_to_label`",
     )
 
 
@@ -149,7 +159,8 @@ def test_a_pending_view_built_with_empty_is_built_again(lab: Lab, command: Comma
 def test_a_whole_build_with_empty_is_named_as_why_nothing_is_pending(lab: Lab, command: Command) -> None:
     lab.reparse()
     lab.dbt("run", "--empty")
-    assert "as a build with --empty leaves it; `dbt build --select +comments_to_label`" in command("plan").out
+    how = "`dbt build --indirect-selection buildable --select +comments_to_label`"
+    assert f"as a build with --empty leaves it; {how}" in command("plan").out
 
 
 # dbt, the package and the profile
@@ -187,12 +198,14 @@ def test_package_and_command_of_different_versions_are_refused(lab: Lab, command
     installed.unlink()
     shutil.copytree(ROOT / "connector" / "dbt_package", installed)
     macro = installed / "macros" / "package_version.sql"
-    macro.write_text(macro.read_text().replace(__version__, "9.9.9"))
-    refused(
-        command("run", "--yes"),
-        f"dbt-labels is {__version__}, but the project's dbt package `dbt_labels` is 9.9.9",
-        "bring both to the same version",
-    )
+    ours = macro.read_text()
+    for version, what_to_do in (
+        ("9.9.9", "hint: pip install"),
+        ("0.0.1", "hint: `dbt-labels init` brings the package to"),
+    ):
+        macro.write_text(ours.replace(__version__, version))
+        said = f"dbt-labels is {__version__}, but the project's dbt package `dbt_labels` is {version}"
+        refused(command("run", "--yes"), said, what_to_do)
 
 
 def test_a_missing_profile_or_target_is_named(lab: Lab, command: Command) -> None:

@@ -97,7 +97,7 @@ def test_without_a_key_the_plan_is_shown_and_the_way_to_try_it_without(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     said = command("run", "--yes")
-    refused(said, "2 pending: 2 new", "OPENAI_API_KEY is not set", "add --local")
+    refused(said, "2 pending: 2 new", "OPENAI_API_KEY is not set", "with --local")
 
 
 def test_a_wrong_key_is_refused_with_what_the_provider_said(

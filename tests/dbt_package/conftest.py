@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import yaml
 from connector.source import source_yaml
 from tests.dbt_package import ODD
 from tests.demo import NO_DEPRECATIONS, dbt
+from tests.environment import kept_environment  # noqa: F401
 from tests.lab import Lab
 
 
@@ -44,17 +43,6 @@ def make(folder: Path, **task: Any) -> Lab:
     labels.write_text(source_yaml(lab.project.tasks))
     lab.reparse()
     return lab
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _environment() -> Iterator[None]:
-    had = {name: os.environ.get(name) for name in ("LAB_DUCKDB", "DBT_LABELS_DUCKDB")}
-    yield
-    for name, value in had.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 @pytest.fixture(scope="package")

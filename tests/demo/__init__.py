@@ -21,6 +21,7 @@ from dbt.deprecations import reset_deprecations
 from connector.warehouse.duckdb import release
 from tests.lab import ROOT, Lab
 
+NO_PROOFS = ("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test")
 NO_DEPRECATIONS = ("--warn-error-options", '{"error": ["Deprecations"]}')
 _SAID_BY_STATUS = {"LogTestResult", "RunResultWarning", "RunResultWarningMessage", "LogFreshnessResult"}
 

@@ -11,21 +11,11 @@ import yaml
 
 from connector.source import source_yaml
 from tests.demo import NO_DEPRECATIONS, dbt
+from tests.environment import kept_environment  # noqa: F401
 from tests.evaluation import FIELDS
 from tests.lab import Lab
 
 COLUMNS = "text_key varchar, comment_text varchar, sentiment varchar, spoiler boolean, stars integer, themes varchar"
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _environment() -> Iterator[None]:
-    had = {name: os.environ.get(name) for name in ("LAB_DUCKDB", "DBT_LABELS_DUCKDB")}
-    yield
-    for name, value in had.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 def make(folder: Path) -> Lab:

@@ -81,7 +81,7 @@ def test_another_version_is_shown_on_request_and_few_texts_are_said_to_be_few(
     assert "version 1: accuracy 0.750 [0.598, 0.858] on 40 texts" in read
     said = run_command(measured, capfd, "evaluate", "--version", "3")
     assert said.code == 1
-    assert "no text of `gold_labels` has a label of version 3; there are of 1, 2" in said.err
+    assert "no text of `gold_labels` has an answer of version 3; there are of 1, 2" in said.err
 
 
 def test_before_the_tasks_version_has_labels_the_one_below_is_shown(
@@ -90,7 +90,7 @@ def test_before_the_tasks_version_has_labels_the_one_below_is_shown(
     measured.edit_task(version=5)
     said = run_command(measured, capfd, "evaluate")
     assert lines(said.out)[0].startswith("task comments_to_label -> comment_labels, version 2,")
-    assert "note: no gold text has a label of version 5, the task's, yet" in said.out
+    assert "note: no gold text has an answer of version 5, the task's, yet" in said.out
 
 
 def test_programs_read_every_figure_of_every_version(measured: Lab, capfd: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +137,7 @@ def test_changes_between_versions_are_counted_without_any_text(
     said = run_command(measured, capfd, "evaluate", "--changes", "1", "2")
     assert said.code == 0, said.err
     read = lines(said.out)
-    assert read[0] == "task comments_to_label, version 1 to 2: 10 texts have a label of both"
+    assert read[0] == "task comments_to_label, version 1 to 2: 10 texts with a label of both"
     for line in [
         "sentiment: 10 changed (100.0%)",
         "positive -> negative 10",
@@ -188,7 +188,7 @@ def test_without_gold_or_without_labels_it_says_what_to_do(measured: Lab, capfd:
     measured.sql(f"delete from {LABELS}")
     told = run_command(measured, capfd, "evaluate")
     assert (told.code, told.out) == (1, "")
-    assert "no text of `gold_labels` has a label of version 1" in told.err
+    assert "no text of `gold_labels` has an answer of version 1" in told.err
     assert "hint: `dbt-labels run`" in told.err
     measured.sql("delete from raw.gold")
     assert run_command(measured, capfd, "evaluate", "--json").code == 1

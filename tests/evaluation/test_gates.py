@@ -115,14 +115,16 @@ def test_a_gate_judges_the_tasks_version_only_and_fails_before_it_has_labels(cha
     insert(changed, LABELS, [label(text, 2, sentiment="negative") for text in "abcd"])
     put_tests(changed, "comments_to_label", SENTIMENT, {"field": "themes", "metric": "jaccard", "at_least": 0})
     task = changed.project.tasks[0]
-    assert gate_failures(changed.project, task) == ["themes: no text of `gold_labels` has a label of version 1 yet"]
+    assert gate_failures(changed.project, task) == ["themes: no text of `gold_labels` has an answer of version 1 yet"]
     assert sorted(run_gate(changed).statuses.values()) == ["fail", "pass"]
     changed.edit_task(version=2)
     task = changed.project.tasks[0]
     assert len(gate_failures(changed.project, task)) == 2
     changed.edit_task(version=3)
     task = changed.project.tasks[0]
-    assert gate_failures(changed.project, task)[0] == "sentiment: no text of `gold_labels` has a label of version 3 yet"
+    assert (
+        gate_failures(changed.project, task)[0] == "sentiment: no text of `gold_labels` has an answer of version 3 yet"
+    )
     assert list(run_gate(changed).failures.values()) == [1, 1]
     assert read_quality(changed.project, task).count(3, "sentiment", "missing") == 4
 
@@ -230,7 +232,7 @@ def test_gold_that_is_not_built_or_has_a_text_twice_is_told_with_what_to_do(chan
     changed.sql("drop view main.gold_labels")
     with pytest.raises(LabelsError, match="`gold: gold_labels` is not built") as raised:
         read_quality(changed.project, changed.project.tasks[0])
-    assert raised.value.hint == "run `dbt build --select +gold_labels`"
+    assert raised.value.hint == "run `dbt build --indirect-selection buildable --select +gold_labels`"
 
 
 def test_a_text_that_comes_twice_in_gold_is_counted_once_by_dbt(lab: Lab) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 import yaml
 
 from tests.command import Command, run_command
+from tests.environment import kept_environment  # noqa: F401
 from tests.gate import ASKED, OUTSIDE, TEXTS, Gated
 from tests.lab import Bench, Lab, Server
 
 
 @pytest.fixture(scope="package")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, dict[str, str]]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, dict[str, str]]:
     """Give a bench with eight texts, gold that is empty and a gate, and what the instant engine says of each text."""
-    had = os.environ.get("LAB_DUCKDB")
     folder = tmp_path_factory.mktemp("gate")
     lab = Lab(folder)
     lab.add_comments([*TEXTS, OUTSIDE])
@@ -41,10 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, dict
     lab.edit_task(gold="gold_labels", price={"input_usd_per_mtok": "0.1", "output_usd_per_mtok": "0.4"})
     Gated(lab, answers).gate(**ASKED)
     lab.dbt("build", "--select", "+comments_to_label", "gold_labels", "--exclude", "test_name:label_quality")
-    yield Bench(folder, lab), answers
-    os.environ.pop("LAB_DUCKDB")
-    if had is not None:
-        os.environ["LAB_DUCKDB"] = had
+    return Bench(folder, lab), answers
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_where_the_gate_does_not_hold_only_gold_is_sent_however_often_it_runs(
     for _ in range(2):
         said = command("run", *QUICKLY)
         assert said.code == 1
-        assert f"its quality gate does not hold, so only gold texts were sent: {NOT_HELD}" in said.err
+        assert f"its quality gate does not hold, so only gold texts are sent: {NOT_HELD}" in said.err
         assert "Traceback" not in said.err
         assert executed(server) == GOLD
     assert gated.sent() == [GOLD]
@@ -45,7 +45,7 @@ def test_a_raised_version_asks_the_gate_again(gated: Gated, server: Server) -> N
     server.faults(row_refusal={"share": 1.0})
     gated.raise_version(2)
     [problem] = gated.lab.run(server.provider()).problems
-    assert "no text of `gold_labels` has a label of version 2 yet" in problem
+    assert "no text of `gold_labels` has an answer of version 2 yet" in problem
     assert gated.sent(2) == [GOLD]
     server.faults()
     gated.raise_version(3)
@@ -55,20 +55,17 @@ def test_a_raised_version_asks_the_gate_again(gated: Gated, server: Server) -> N
 
 def test_with_once_nothing_else_is_sent_while_gold_is_in_flight(gated: Gated, server: Server) -> None:
     gated.judge(GOLD, agree=True)
-    server.faults(slow=2)
+    server.faults(slow=3600)
     first = gated.lab.run(server.provider(), ONCE)
     assert (len(first.submitted), first.in_flight, gated.sent()) == (1, first.submitted, [GOLD])
-    passes_in_flight = 0
-    while True:
+    for _ in range(2):
         summary = gated.lab.run(server.provider(), ONCE)
-        if summary.labelled:
-            break
         assert (summary.submitted, summary.problems, gated.sent()) == ([], [], [GOLD])
-        passes_in_flight += 1
-    assert passes_in_flight
+    server.faults(slow=0)
+    while not (summary := gated.lab.run(server.provider(), ONCE)).labelled:
+        pass
     assert summary.labelled == 3
     assert gated.sent() == [GOLD, REST], "the pass that loads the gold sends the rest"
-    server.faults()
     while gated.lab.run(server.provider(), ONCE).in_flight:
         pass
     assert gated.lab.outcomes() == {"labelled": 8}
@@ -77,9 +74,10 @@ def test_with_once_nothing_else_is_sent_while_gold_is_in_flight(gated: Gated, se
 
 def test_with_once_a_gate_that_does_not_hold_is_told_by_every_pass(gated: Gated, server: Server) -> None:
     gated.judge(GOLD, agree=False)
-    server.faults(slow=1)
+    server.faults(slow=3600)
     summary = gated.lab.run(server.provider(), ONCE)
-    assert summary.problems == []
+    assert (len(summary.in_flight), summary.problems) == (1, [])
+    server.faults(slow=0)
     while summary.in_flight:
         summary = gated.lab.run(server.provider(), ONCE)
     for _ in range(2):
@@ -100,7 +98,7 @@ def test_gold_that_is_all_rejected_holds_the_rest_back(gated: Gated, server: Ser
     gated.judge(GOLD, agree=True)
     server.faults(row_refusal={"share": 1.0})
     summary = gated.lab.run(server.provider())
-    assert "no text of `gold_labels` has a label of version 1 yet" in summary.problems[0]
+    assert "no text of `gold_labels` has an answer of version 1 yet" in summary.problems[0]
     assert gated.sent() == [GOLD]
 
 
@@ -149,7 +147,10 @@ def test_a_gate_of_a_task_without_gold_is_told_before_anything_is_sent(
 
 def test_the_plan_shows_the_gate_and_whether_it_holds(gated: Gated, server: Server, command: Command) -> None:
     gated.judge(GOLD, agree=False)
-    asked, nothing_yet = "sentiment accuracy at least 0.9", "sentiment: no text of `gold_labels` has a label of version"
+    asked, nothing_yet = (
+        "sentiment accuracy at least 0.9",
+        "sentiment: no text of `gold_labels` has an answer of version",
+    )
     before = command("plan").out
     assert f"  gate: {asked}: does not hold yet\n    {nothing_yet} 1 yet\n" in before
     command("run", *QUICKLY)
@@ -191,3 +192,28 @@ def test_a_task_whose_gate_does_not_hold_does_not_stop_the_others(
     assert gated.lab.outcomes()["labelled"] == 3
     piloted = command("pilot", *QUICKLY)
     assert "moods_to_label" not in piloted.out + piloted.err, "a task without gold is passed over"
+
+
+def test_gold_that_nobody_can_read_keeps_no_paused_task_from_collecting(
+    gated: Gated, server: Server, command: Command
+) -> None:
+    gated.judge(GOLD, agree=True)
+    gated.lab.run(server.provider(), ONCE)
+    gated.lab.edit_task(run={"paused": True})
+    gated.lab.sql("drop view main.gold_labels")
+    assert command("run", "--json", *QUICKLY).json["run"]["labelled"] == 3
+
+
+def test_labels_that_were_imported_open_no_gate(gated: Gated, server: Server, command: Command) -> None:
+    gated.judge(GOLD, agree=False)
+    old = "select text_key, comment_text, sentiment, '[]' as themes from {{ ref('gold_labels') }}"
+    (gated.lab.folder / "models" / "old_labels.sql").write_text(old)
+    gated.lab.reparse()
+    gated.lab.dbt("run", "--select", "old_labels")
+    assert command("import", "--from", "old_labels", "--yes", "--json").json["labels"] == 3
+    said = command("run", *QUICKLY)
+    assert said.code == 1
+    of_imported = "(labels of 3 of them were imported, which says nothing of the model: raise `version`"
+    assert f"no text of `gold_labels` has an answer of version 1 yet {of_imported}" in said.err
+    assert gated.sent() == []
+    assert of_imported in command("evaluate").err

@@ -8,7 +8,7 @@ import pytest
 
 from connector.run import Settings
 from tests.command import QUICKLY, Command
-from tests.gate import GOLD, NOT_HELD, ONCE, OUTSIDE, REST, TEXTS, Gated, executed
+from tests.gate import GOLD, KEYS, NOT_HELD, ONCE, OUTSIDE, REST, TEXTS, Gated, executed
 from tests.lab import Server
 
 
@@ -118,3 +118,18 @@ def test_gold_that_nobody_commented_is_in_the_plan_of_a_gated_task_only(gated: G
     assert gated.plan().standing.pending == {"new": 8}
     assert gated.lab.run(server.provider()).labelled == 8
     assert gated.sent() == [TEXTS]
+
+
+def test_a_pilot_sends_what_people_corrected_as_well_where_its_text_is_still_there(
+    gated: Gated, server: Server, command: Command
+) -> None:
+    gated.gate()
+    gated.judge(GOLD, agree=True)
+    keys = {text: key for key, text in KEYS.items()}
+    corrected = [keys[GOLD[0]], keys[REST[0]], keys[OUTSIDE]]  # gold as well, not gold, not among the comments
+    rows = " union all ".join(f"select '{key}' as text_key, 'positive' as sentiment" for key in corrected)
+    (gated.lab.folder / "models" / "corrections.sql").write_text(rows)
+    gated.lab.edit_task(overrides="corrections")
+    gated.lab.dbt("run", "--select", "corrections")
+    assert command("pilot", *QUICKLY).code == 0
+    assert gated.sent() == [sorted([*GOLD, REST[0]])]

@@ -17,6 +17,7 @@ import openai
 import pytest
 
 from connector.local import LocalServer, ServerSettings
+from tests.limit import limited
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 300.0
@@ -74,7 +75,8 @@ class Lab:
         self._resources.enter_context(process)
         self._resources.callback(process.kill)
         assert process.stdout is not None
-        ready = json.loads(process.stdout.readline())
+        with limited(process):
+            ready = json.loads(process.stdout.readline())
         assert ready["pid"] == process.pid
         return process, ready["base_url"]
 

@@ -133,6 +133,14 @@ def test_a_slow_batch_holds_up_no_other(lab: Any) -> None:
     assert {client.batches.retrieve(i).status for i in slow} == {"in_progress"}
 
 
+def test_slow_batches_go_on_once_slow_is_0(lab: Any) -> None:
+    client = lab.open(workers=2, faults={"slow": 3600})
+    slow = [lab.create(client, lab.lines(2)) for _ in range(3)]
+    lab.wait(lambda: all(client.batches.retrieve(i).request_counts.completed == 1 for i in slow))
+    lab.control(client).put("/local/faults", json={"slow": 0})
+    lab.wait(lambda: all(client.batches.retrieve(i).status == "completed" for i in slow))
+
+
 def test_a_killed_server_goes_on_without_executing_a_line_twice(lab: Any) -> None:
     process, base_url = lab.spawn("--fault", "slow=3600")
     client = lab.client(base_url)

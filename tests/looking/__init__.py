@@ -1,0 +1,1 @@
+"""What a person sees of the labels: boards in a browser, metrics by MetricFlow, dbt's docs."""
