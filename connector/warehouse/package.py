@@ -11,11 +11,16 @@ from connector.warehouse.declaration import PACKAGE
 
 
 def check_package(manifest: Any, adapter: Any) -> None:
-    """Raise `ProjectError` where the dbt package is not there, or of another version than this command."""
+    """Raise `ProjectError` where the dbt package is not there, is switched off or of another version."""
     if not any(macro.package_name == PACKAGE for macro in manifest.macros.values()):
         raise ProjectError(
             f"the project does not have the dbt package `{PACKAGE}`",
             "`dbt-labels init` puts it in, then run `dbt deps`",
+        )
+    if any(key.startswith(f"operation.{PACKAGE}.") for key in manifest.disabled):
+        raise ProjectError(
+            f"dbt_project.yml: `enabled: false` of `models: {PACKAGE}:` also switches off what makes the tables",
+            f"put it one level deeper, under `ledger:` and `quality:` in `{PACKAGE}:`, to do without those models",
         )
     version = str(adapter.execute_macro("package_version", project=PACKAGE)).strip()
     if version != __version__:

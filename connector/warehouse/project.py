@@ -179,7 +179,7 @@ class Project:
         return min(found, key=lambda node: node.package_name != self.name, default=None)
 
     def check_package(self) -> None:
-        """Raise `ProjectError` where the dbt package is not there, or of another version than this command."""
+        """Raise `ProjectError` where the dbt package is not there, is switched off or of another version."""
         check_package(self.manifest, self._adapter)
 
     def check_names(self) -> None:

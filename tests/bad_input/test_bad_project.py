@@ -193,6 +193,12 @@ def test_a_missing_package_is_said_with_dbt_deps(lab: Lab, command: Command) -> 
     refused(command("run", "--yes"), "does not have the dbt package `dbt_labels`", "run `dbt deps`")
 
 
+def test_a_package_that_is_switched_off_is_refused(lab: Lab, command: Command) -> None:
+    with (lab.folder / "dbt_project.yml").open("a") as config:
+        config.write("models: {dbt_labels: {+enabled: false}}\n")
+    refused(command("run", "--yes"), "dbt_project.yml", "`models: dbt_labels:`", "under `ledger:` and `quality:`")
+
+
 def test_package_and_command_of_different_versions_are_refused(lab: Lab, command: Command) -> None:
     installed = lab.folder / "dbt_packages" / "dbt_labels"
     installed.unlink()

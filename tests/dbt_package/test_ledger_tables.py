@@ -93,6 +93,15 @@ def test_a_role_without_the_right_leaves_the_tables_to_who_runs_the_printed_stat
     assert json.loads(again.stdout) == []
 
 
+def test_a_project_may_do_without_the_models_of_the_package(fresh: Lab) -> None:
+    off = "{+enabled: false}"
+    with (fresh.folder / "dbt_project.yml").open("a") as config:
+        config.write(f"models: {{dbt_labels: {{ledger: {off}, quality: {off}}}}}\n")
+    outcome = dbt(fresh, "build")
+    assert outcome.success, outcome.message
+    assert {name for name in tables(fresh) if "label_" in name} == {f"main_labels.{name}" for name in OURS[1:]}
+
+
 BROKEN: dict[str, Any] = {
     "a_word": "comment_labels",
     "a_list": ["comment_labels"],
