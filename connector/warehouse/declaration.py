@@ -27,7 +27,8 @@ _WORDING = ("instructions", "fields", "examples")
 class Declaration:
     """A model's block as dbt gives it, and where: paths are relative to the project's folder.
 
-    `yaml_file` is the model's own YAML, `in_sql` tells of a block in the SQL's `config()`.
+    `yaml_file` is the model's own YAML, `in_sql` tells of a block in the SQL's `config()`, `key` is what it is called
+    under `meta`, rightly or nearly.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Declaration:
     sql_file: str
     yaml_file: str | None
     in_sql: bool
+    key: str = PACKAGE
 
 
 def declared(models: Iterable[Any]) -> list[Declaration]:
@@ -42,14 +44,23 @@ def declared(models: Iterable[Any]) -> list[Declaration]:
     return [
         Declaration(
             model=node.name,
-            block=node.config.meta[PACKAGE],
+            block=node.config.meta[key],
             sql_file=node.original_file_path,
             yaml_file=node.patch_path.partition("://")[2] if node.patch_path else None,
-            in_sql=PACKAGE in (node.config_call_dict.get("meta") or {}),
+            in_sql=key in (node.config_call_dict.get("meta") or {}),
+            key=key,
         )
         for node in models
-        if node.config.meta.get(PACKAGE) is not None
+        if (key := _key(node.config.meta)) is not None
     ]
+
+
+def _key(meta: Mapping[str, Any]) -> str | None:
+    """Return what a model's block is called: by the package's name, or close to it over what looks like a task."""
+    if meta.get(PACKAGE) is not None:
+        return PACKAGE
+    alike = [key for key, block in meta.items() if isinstance(block, Mapping) and "fields" in block]
+    return next(iter(difflib.get_close_matches(PACKAGE, alike, 1, cutoff=0.8)), None)
 
 
 def read_tasks(declarations: Sequence[Declaration], folder: Path) -> tuple[list[Task], list[str]]:
@@ -70,6 +81,9 @@ def read_tasks(declarations: Sequence[Declaration], folder: Path) -> tuple[list[
         if name in inherited and len(inherited) > 1:
             continue
         where = "dbt_project.yml" if name in inherited else declaration.yaml_file or declaration.sql_file
+        if declaration.key != PACKAGE:
+            mistakes.append(f"{where}: model `{name}`: `meta.{declaration.key}` is no task: did you mean `{PACKAGE}`?")
+            continue
         task, wrong = _read_task(declaration, raw[name], folder)
         mistakes += [f"{where}: model `{name}`: {mistake}" for mistake in wrong]
         if task is not None:
@@ -245,7 +259,7 @@ def _raw_block(declaration: Declaration, folder: Path) -> Any:
     for model in (document or {}).get("models") or []:
         if isinstance(model, dict) and model.get("name") == declaration.model:
             meta = (model.get("config") or {}).get("meta") or model.get("meta") or {}
-            return meta.get(PACKAGE)
+            return meta.get(declaration.key)
     return None
 
 

@@ -184,6 +184,13 @@ def test_broken_yaml_and_vars_come_in_dbt_s_own_words(lab: Lab, command: Command
     refused(command("run", "--yes"), "dbt could not parse the project: Parsing Error", "comments_to_label.yml")
 
 
+@pytest.mark.parametrize("key", ["dbt_label", "dbt-labels"])
+def test_a_task_under_a_name_that_is_nearly_right_is_said(lab: Lab, command: Command, key: str) -> None:
+    written = (lab.folder / YAML).read_text()
+    (lab.folder / YAML).write_text(written.replace("dbt_labels:", f"{key}:"))
+    refused(command("run", "--yes"), YAML, f"`meta.{key}` is no task: did you mean `dbt_labels`?")
+
+
 def test_a_missing_package_is_said_with_dbt_deps(lab: Lab, command: Command) -> None:
     (lab.folder / "dbt_packages" / "dbt_labels").unlink()
     refused(command("run", "--yes"), 'Run "dbt deps"')
