@@ -59,7 +59,7 @@ class PostgresServer:
         init += ["--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"]
         subprocess.run(_as_account(init), check=True, stdout=subprocess.DEVNULL, cwd=self._folder)
         for _ in range(_STARTS):  # the port may be taken between finding and using it
-            self.port = _free_port()
+            self.port = free_port()
             options = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": ""}
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": 60}
             serve = [str(programs / "postgres"), "-D", data]
@@ -152,7 +152,8 @@ def _as_account(command: list[str]) -> list[str]:
     return ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups", *command]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.warehouse.server import free_port
+
 _START_SECONDS = 180
 QUIET = "-Dderby.stream.error.file=/dev/null"
 _MAIN = "org.apache.spark.sql.connect.service.SparkConnectServer"
@@ -50,7 +52,7 @@ class SparkServer:
     """A server that lasts as long as the tests. `start` starts it, `end` ends it and removes its files."""
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="dbt_labels_spark_"))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -92,9 +94,3 @@ class SparkServer:
             self._process.terminate()
             self._process.wait()
         shutil.rmtree(self._folder)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
