@@ -231,19 +231,23 @@ def count_labels(project: Project, task: Task) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     with project.connect() as session:
         labels = session.relation(task.table)
-        mine = f"(select * from {labels} where version = {task.version} and outcome = 'labelled')"
         for field in task.fields:
+            # a label that was loaded twice counts once; told apart before they are unnested, ten million need no memory
+            column = session.quote(field.name)
+            mine = (
+                f"(select distinct text_key, {column} from {labels}"
+                f" where version = {task.version} and outcome = 'labelled') as labels"
+            )
             if isinstance(field, AnyOf):
-                values = session.macro("unnest_labels", labels=f"{mine} as labels", field=field.name, keys=["text_key"])
-                source = f"select text_key, value from ({values}) as unnested"
+                values = session.macro("unnest_labels", labels=mine, field=field.name, keys=["text_key"])
+                source = f"select value from ({values}) as unnested"
             elif isinstance(field, (OneOf, Boolean)):
-                value = session.macro("value_text", column=session.quote(field.name), type=field.type)
-                source = f"select text_key, {value} as value from {mine} as labels"
+                value = session.macro("value_text", column=column, type=field.type)
+                source = f"select {value} as value from {mine}"
             else:
                 continue
             rows = session.handle.rows(
-                f"select value, count(distinct text_key) as texts from ({source}) as labelled group by value"
-                " order by texts desc, value"
+                f"select value, count(*) as texts from ({source}) as labelled group by value order by texts desc, value"
             )
             found[field.name] = {str(row["value"]): int(row["texts"]) for row in rows}
     return found

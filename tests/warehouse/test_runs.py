@@ -29,6 +29,8 @@ def test_every_text_gets_its_own_label_once_and_nothing_is_sent_again(lab: Lab, 
     assert sum(shown["sentiment"].values()) == 3
     themes = [value for _, themes in lab.labels().values() for value in themes.strip("[]").split(",") if value]
     assert sum(shown["themes"].values()) == len(themes)
+    lab.sql("insert into main_labels.comment_labels select * from main_labels.comment_labels")
+    assert count_labels(lab.project, task) == shown, "a label that was loaded twice counts once"
 
 
 def test_the_commands_work_as_they_are(command: Command, lab: Lab) -> None:
