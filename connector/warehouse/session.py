@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
 from dbt.adapters.base import BaseAdapter
 from dbt_common.exceptions import DbtBaseException
 
 from connector.errors import WarehouseError
 from connector.warehouse.declaration import PACKAGE
+
+# Arrow's own allocator keeps what is freed: 30 MB of a process that has 600
+pa.set_memory_pool(pa.system_memory_pool())
 
 # macros that only write SQL: dbt takes milliseconds for each call, and a run makes hundreds
 _CONSTANT = frozenset({"labels_relation", "utc_now", "batches", "batch_charge", "rejections", "text_history"})
