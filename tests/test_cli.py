@@ -33,7 +33,8 @@ def test_the_commands_of_a_first_run_from_plan_to_status(lab: Lab, server: Serve
     assert "3 pending: 3 new" in run.err, "the plan comes before it spends"
     assert "submitted as batch_" in run.err
     assert "1 batch sent, 3 labelled, 0 rejected, 0 tried again" in run.out
-    assert "sentiment" in run.out
+    assert re.search(r"^sentiment *$", run.out, re.MULTILINE)
+    assert "themes (of all that were named)" in run.out
     assert "nothing is pending" in run.out
     assert not any(text in run.out + run.err for text in ("Loved it", "Hated it")), "no text is shown"
 

@@ -107,8 +107,10 @@ def _end(screen: Screen, project: Project, tasks: list[Task], summary: Summary) 
     lines: list[Any] = [""]
     for standing, task in zip(standings, tasks, strict=True):
         lines += standing_lines(standing)
-        for field, values in fields[task.name].items():
-            lines += ["", labels_table(field, values)]
+        for field in task.fields:
+            if values := fields[task.name].get(field.name):
+                title = f"{field.name} (of all that were named)" if field.type == "any_of" else field.name
+                lines += ["", labels_table(title, values)]
     sent = f"{len(summary.submitted)} batches sent" if len(summary.submitted) != 1 else "1 batch sent"
     lines += ["", f"{sent}, {summary.labelled} labelled, {summary.rejected} rejected, {summary.retried} tried again"]
     if summary.in_flight:

@@ -184,10 +184,10 @@ def batch_lines(batches: Sequence[Batch]) -> list[str]:
     ]
 
 
-def labels_table(field: str, values: dict[str, int]) -> Table:
-    """Return one field's values with their texts as a table."""
+def labels_table(title: str, values: dict[str, int]) -> Table:
+    """Return one field's values with their texts as a table; a text may have several."""
     total = sum(values.values())
-    table = Table(title=field, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column()
