@@ -23,7 +23,7 @@ _KEY_DIGITS = 8
 
 @dataclass(frozen=True)
 class Standing:
-    """How a task stands, in distinct texts; `comments` and `texts` count what the pending model selects from."""
+    """How a task stands, in distinct texts; `comments`, `texts`, `blank` count what the pending model selects from."""
 
     task: str
     table: str
@@ -31,6 +31,7 @@ class Standing:
     model: str
     comments: int | None
     texts: int | None
+    blank: int | None
     labelled: int
     rejected: int
     in_flight: int

@@ -23,7 +23,7 @@ def test_the_commands_of_a_first_run_from_plan_to_status(lab: Lab, server: Serve
     plan = command("plan")
     assert (plan.code, plan.err) == (0, "")
     assert "task comments_to_label -> comment_labels, version 1, gpt-6-luna" in plan.out
-    assert "6 comments, 4 distinct texts" in plan.out
+    assert "6 comments, 4 distinct texts, 1 of them blank" in plan.out
     assert "3 pending: 3 new" in plan.out
     assert "to send: 3 requests in 1 batch, about 2.9 kB" in plan.out
     assert server.executions() == []
@@ -45,7 +45,8 @@ def test_the_commands_of_a_first_run_from_plan_to_status(lab: Lab, server: Serve
 
     status = command("status")
     assert status.code == 0
-    assert re.search(r"^comments_to_label +comment_labels +1 +gpt-6-luna +6 +4 +3 +0 +0 +0", status.out, re.MULTILINE)
+    stands = r"^comments_to_label +comment_labels +1 +gpt-6-luna +6 +4 +3 +0 +0 +0 +1 blank *$"
+    assert re.search(stands, status.out, re.MULTILINE), status.out
     assert re.search(r" comments_to_label version 1  loaded +3 +3 +0 +0 ", status.out), status.out
 
 
@@ -125,6 +126,18 @@ def test_status_and_plan_need_no_key_and_no_provider(
     assert re.search(r"gpt-6-luna +6 +4 +0 +0 +3 +0", status.out), status.out
     assert " submitted " in status.out
     assert command("plan").code == 0
+
+
+def test_a_task_that_is_not_built_hides_no_other_in_status(lab: Lab, command: Command) -> None:
+    lab.add_task()
+    lab.reparse()
+    status = command("status", "--json")
+    assert status.code == 1
+    assert "missing in the labels schema" in status.err
+    assert "comment_moods" in status.err
+    assert [task["task"] for task in json.loads(status.out)["tasks"]] == ["comments_to_label"]
+    only = command("status", "--task", "moods_to_label")
+    assert (only.code, only.out) == (1, "")
 
 
 def test_build_labels_two_tasks_and_runs_what_reads_them(lab: Lab, server: Server, command: Command) -> None:

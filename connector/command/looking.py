@@ -15,9 +15,10 @@ from connector import pipeline, planning
 from connector.check import check_setup
 from connector.command.opening import base_url, open_project
 from connector.console import Screen
-from connector.errors import UsageError
+from connector.errors import UsageError, WarehouseError, WarehouseLocked
 from connector.ledger import UNRESOLVED, State
 from connector.options import common
+from connector.plan import Standing
 from connector.report.quality import changes_data, changes_lines, quality_data, quality_lines, shown_version
 from connector.report.standing import plan_data, plan_lines, standing_data, standing_table
 from connector.report.watching import batch_table
@@ -61,17 +62,21 @@ def status(screen: Screen, options: Options, names: tuple[str, ...], watch: bool
         raise UsageError("`--watch` is for people, `--json` for programs: they exclude each other")
     project, tasks = open_project(screen, options, names, interruptible=watch)
     while True:
-        data, lines, in_flight = _status(project, tasks)
+        data, lines, in_flight, unfit = _status(project, tasks)
         screen.result(data, lines, again=watch)
+        if unfit is not None:
+            raise unfit
         if not watch or not in_flight:
             return
         time.sleep(seconds)
 
 
-def _status(project: Project, tasks: list[Task]) -> tuple[dict[str, Any], list[str | Table], int]:
-    """Return how everything stands, for programs and for people, and how many batches are in flight."""
+def _status(
+    project: Project, tasks: list[Task]
+) -> tuple[dict[str, Any], list[str | Table], int, WarehouseError | None]:
+    """Return how everything stands, for programs and for people, how many batches are in flight, and what is unfit."""
     with project.kept_open():
-        standings = planning.look(project, tasks)
+        standings, unfit = _look(project, tasks)
         ledger = Ledger(project, "")
         batches = ledger.batches(pipeline.tables_of(project, tasks), State)
         now = ledger.clock()
@@ -88,7 +93,27 @@ def _status(project: Project, tasks: list[Task]) -> tuple[dict[str, Any], list[s
         lines += ["", batch_table(batches[-_MOST_BATCHES:], now)]
     if len(batches) > _MOST_BATCHES:
         lines.append(f"{len(batches) - _MOST_BATCHES} older batches are in the model `label_batches`")
-    return data, lines, sum(batch.state in UNRESOLVED for batch in batches)
+    return data, lines, sum(batch.state in UNRESOLVED for batch in batches), unfit
+
+
+def _look(project: Project, tasks: list[Task]) -> tuple[list[Standing], WarehouseError | None]:
+    """Return how each task stands that can be looked at, and one error for the others; raise it where none can be."""
+    standings, errors = [], []
+    for task in tasks:
+        try:
+            standings += planning.look(project, [task])
+        except WarehouseLocked:
+            raise
+        except WarehouseError as error:
+            errors.append(error)
+    if not errors:
+        return standings, None
+    messages = dict.fromkeys(error.message for error in errors)
+    hints = dict.fromkeys(error.hint for error in errors if error.hint)
+    unfit = WarehouseError("\n".join(messages), "; ".join(hints) or None)
+    if not standings:
+        raise unfit
+    return standings, unfit
 
 
 @click.command()

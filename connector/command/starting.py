@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -88,10 +88,9 @@ def _wish(project: Project, inventory: Inventory, model: str | None, text: str |
     relation = _relation(inventory, model or _ask_model(inventory))
     columns = columns_of(project, relation)
     if text is None:
-        text = _ask_column(columns.types)
-        age = (
-            age or click.prompt("Column since when a text waits, or nothing", "", show_default=False, err=True) or None
-        )
+        there = columns.types if columns.are_all else {}
+        text = _ask_text(columns.types, there)
+        age = age or _ask("Column since when a text waits, or nothing", there, "") or None
     wish = Wish(relation, _spelled(text, columns.types), age and _spelled(age, columns.types))
     if mistakes := mistakes_of_columns(wish, columns):
         raise LabelsError("nothing was written:\n" + "\n".join(mistakes))
@@ -135,21 +134,35 @@ def _listed(names: list[str]) -> str:
 
 def _ask_model(inventory: Inventory) -> str:
     candidates = _candidates(inventory)
+    if not candidates:
+        raise LabelsError("the project has no model, seed or source table of its own", "first make one with the texts")
     click.echo(f"What has the texts to label? There are {_listed(candidates)}.", err=True)
-    return str(click.prompt("Model", default=candidates[0] if _TEXTS.search(candidates[0]) else None, err=True)).strip()
+    return _ask("Model", inventory.relations, candidates[0] if _TEXTS.search(candidates[0]) else None)
 
 
-def _ask_column(columns: Mapping[str, str]) -> str:
+def _ask_text(columns: Mapping[str, str], there: Collection[str]) -> str:
     fitting = [name for name, kind in columns.items() if kind in ("", "varchar")]
     likely = [name for name in fitting if _COLUMNS.search(name) and not _ABOUT_IT.search(name)]
     if fitting:
         click.echo(f"It has {_listed(fitting)}.", err=True)
-    return str(click.prompt("Column with the text", default=likely[0] if likely else None, err=True)).strip()
+    return _ask("Column with the text", there, likely[0] if likely else None)
 
 
-def _spelled(name: str, columns: Mapping[str, str]) -> str:
-    """Return a column as the warehouse spells it."""
-    return next((column for column in columns if column.lower() == name.lower()), name)
+def _ask(question: str, there: Collection[str], default: str | None) -> str:
+    """Ask until the answer is one of those that are there; where nobody knows which are, anything is."""
+
+    def read(typed: str) -> str:
+        name = _spelled(typed.strip(), there)
+        if name and there and name not in there:
+            raise click.UsageError(f"there is no `{name}`")
+        return name
+
+    return str(click.prompt(question, default, show_default=default != "", value_proc=read, err=True))
+
+
+def _spelled(name: str, there: Iterable[str]) -> str:
+    """Return a name as it is spelled where it is from."""
+    return next((spelled for spelled in there if spelled.lower() == name.lower()), name)
 
 
 def _next(proposal: Proposal, options: Options) -> list[str]:

@@ -36,7 +36,8 @@ def standing_lines(standing: Standing) -> list[str]:
     """Return how a task stands for people."""
     lines = [f"task {standing.task} -> {standing.table}, version {standing.version}, {standing.model}"]
     if standing.comments is not None:
-        lines.append(f"  {standing.comments:,} comments, {standing.texts:,} distinct texts")
+        blank = f", {standing.blank:,} of them blank" if standing.blank else ""
+        lines.append(f"  {standing.comments:,} comments, {standing.texts:,} distinct texts{blank}")
     lines.append(f"  {standing.labelled:,} labelled, {standing.rejected:,} rejected, {standing.in_flight:,} in flight")
     if standing.pending:
         reasons = ", ".join(f"{texts:,} {why}" for why, texts in standing.pending.items())
@@ -61,7 +62,11 @@ def standing_table(standings: Sequence[Standing]) -> Table:
     for standing in standings:
         counts = (standing.comments, standing.texts, standing.labelled, standing.rejected, standing.in_flight)
         reasons = ", ".join(f"{texts:,} {why}" for why, texts in standing.pending.items())
-        notes = (_EMPTY if is_empty(standing) else reasons, "paused: nothing is sent" if standing.paused else "")
+        notes = (
+            _EMPTY if is_empty(standing) else reasons,
+            f"{standing.blank:,} blank" if standing.blank else "",
+            "paused: nothing is sent" if standing.paused else "",
+        )
         table.add_row(
             *map(shown, (standing.task, standing.table, str(standing.version), standing.model)),
             *("" if number is None else f"{number:,}" for number in counts),

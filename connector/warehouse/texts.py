@@ -28,7 +28,7 @@ Which = Literal["pending", "gold", "pending and gold"]
 
 @dataclass(frozen=True)
 class Counts:
-    """How a task stands, in distinct texts; `comments` and `texts` count what the pending model selects from."""
+    """How a task stands, in distinct texts; `comments`, `texts`, `blank` count what the pending model selects from."""
 
     pending: dict[str, int]
     labelled: int
@@ -36,6 +36,7 @@ class Counts:
     in_flight: int
     comments: int | None
     texts: int | None
+    blank: int | None
 
 
 def spool_texts(
@@ -140,7 +141,7 @@ def count_texts(project: Project, task: Task, which: Which = "pending") -> Count
             "select min(case why when 'labelled' then 1 when 'rejected' then 2 else 3 end) as settled"
             f" from ({settled_sql(session, task)}) as settled group by text_key) as ranked group by settled"
         )
-        comments, texts = _comments(session, project, task)
+        comments, texts, blank = _comments(session, project, task)
     by_rank = {int(row["settled"]): int(row["texts"]) for row in settled}
     return Counts(
         pending={row["why"]: int(row["texts"]) for row in pending},
@@ -149,6 +150,7 @@ def count_texts(project: Project, task: Task, which: Which = "pending") -> Count
         in_flight=by_rank.get(3, 0),
         comments=comments,
         texts=texts,
+        blank=blank,
     )
 
 
@@ -358,13 +360,18 @@ def check_pending(session: Session, project: Project, task: Task) -> int:
     return int(found["rows"])
 
 
-def _comments(session: Session, project: Project, task: Task) -> tuple[int | None, int | None]:
-    """Return rows and distinct texts of the relation with keys that the pending model selects from, if there is one."""
+def _comments(session: Session, project: Project, task: Task) -> tuple[int | None, int | None, int | None]:
+    """Return rows, distinct texts and blank ones of what the pending model selects from, if that has keys."""
     parent = _parent(session, project, task)
     if parent is None:
-        return None, None
-    rows = session.handle.rows(f"select count(*) as comments, count(distinct text_key) as texts from {parent}")
-    return int(rows[0]["comments"]), int(rows[0]["texts"])
+        return None, None, None
+    has_text = task.text.lower() in session.columns(parent)
+    is_blank = session.macro("is_blank", column=session.quote(task.text)) if has_text else "false"
+    [found] = session.handle.rows(
+        "select count(*) as comments, count(distinct text_key) as texts,"
+        f" count(distinct case when {is_blank} then text_key end) as blank from {parent}"
+    )
+    return int(found["comments"]), int(found["texts"]), int(found["blank"]) if has_text else None
 
 
 def _parent(session: Session, project: Project, task: Task) -> str | None:

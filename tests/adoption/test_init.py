@@ -180,6 +180,25 @@ def test_on_a_terminal_it_asks_for_the_model_and_the_columns(shop: Shop) -> None
     assert "age='reviewed_at'" in pending
 
 
+def test_on_a_terminal_a_name_that_is_not_there_is_asked_for_again(shop: Shop) -> None:
+    typed = ["stg_review", "stg_reviews", "review_txt", "REVIEW_TEXT", "reviewd_at", "reviewed_at", ""]
+    seen = run_on_terminal("init", typed="\n".join(typed), folder=shop.folder)
+    assert seen.code == 0, seen
+    for wrong in ("stg_review", "review_txt", "reviewd_at"):
+        assert f"Error: there is no `{wrong}`" in seen.screen
+    labeling = shop.folder / "transform" / "labeling"
+    assert "age='reviewed_at'" in (labeling / "reviews_to_label.sql").read_text()
+    assert "review_text" in (labeling / "reviews_with_key.sql").read_text(), "as the warehouse spells it"
+
+
+def test_a_project_with_nothing_to_label_is_told_so(shop: Shop) -> None:
+    for path in ("transform", "seeds"):
+        shutil.rmtree(shop.folder / path, ignore_errors=True)
+    seen = run_on_terminal("init", typed="\n", folder=shop.folder)
+    assert seen.code == 1
+    assert "the project has no model, seed or source table of its own" in seen.screen
+
+
 def test_what_only_yaml_knows_of_columns_is_offered_with_the_text_before_its_id(shop: Shop) -> None:
     shop.database.unlink()
     seen = run_on_terminal("init", typed="\n\n\n", folder=shop.folder)
