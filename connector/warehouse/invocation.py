@@ -61,7 +61,8 @@ def hint_for(said: str) -> str | None:
     if adapter := re.search(r"find adapter type (\w+)", said):
         return f"its adapter is not installed here: pip install dbt-{adapter[1]}"
     if "profile" in said or said.startswith("Path '"):
-        return "profiles.yml is looked for in --profiles-dir, DBT_PROFILES_DIR, the current folder and ~/.dbt"
+        where = "profiles.yml is looked for in --profiles-dir, DBT_PROFILES_DIR, the current folder and ~/.dbt"
+        return where + ("; `profile` in dbt_project.yml names one of those in it" if "profile named" in said else "")
     if "dbt deps" in said:
         return "run `dbt deps`"
     if "label_ledger" in said or "'dbt_labels' is undefined" in said:

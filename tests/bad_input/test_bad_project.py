@@ -224,7 +224,12 @@ def test_package_and_command_of_different_versions_are_refused(lab: Lab, command
 def test_a_missing_profile_or_target_is_named(lab: Lab, command: Command) -> None:
     refused(command("run", "--target", "prod"), "does not have a target named 'prod'", " - dev", "hint: profiles.yml")
     (lab.folder / "profiles.yml").write_text("another: {target: dev, outputs: {dev: {type: duckdb}}}")
-    refused(command("run", "--yes"), "Could not find profile named 'small'", "hint: profiles.yml is looked for in")
+    refused(
+        command("run", "--yes"),
+        "Could not find profile named 'small'",
+        "hint: profiles.yml is looked for in",
+        "`profile` in dbt_project.yml names one of those in it",
+    )
 
 
 def test_a_folder_without_a_project_is_named(lab: Lab, command: Command, tmp_path: Path) -> None:
