@@ -84,8 +84,8 @@ def tables_page() -> str:
         "## A task's table of labels",
         "",
         "Named by the task's `table`. A row per text, version and attempt, and one where a rejection was put back. It",
-        "has a column per field as well, and with `run.confidence: true` one `<field>_confidence` each and",
-        "`confidence`.",
+        "has a column per field as well, and with `run.confidence: true` a `<field>_confidence` for each field but",
+        "`text`, and `confidence`, the lowest of them.",
         "",
         *_column_table(_label_columns()),
     ]

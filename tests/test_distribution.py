@@ -61,7 +61,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
 
 def test_the_core_of_the_tests_that_the_matrix_runs_is_there_and_its_table_is_the_readmes() -> None:
     collect = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *matrix.CORE]
-    done = subprocess.run(collect, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_SECONDS)
+    # what somebody adds to the outer run, as `-v`, would change what the inner one says
+    plain = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    done = subprocess.run(collect, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_SECONDS, env=plain)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     for selected in matrix.CORE:
         assert f"\n{selected}" in f"\n{done.stdout}", selected

@@ -64,7 +64,10 @@ def pilot(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) 
 @common
 @running
 def cancel(screen: Screen, options: Options, names: tuple[str, ...], **how: Any) -> None:
-    """Stop the batches in flight and load what they did by then."""
+    """Stop the batches in flight and load what they did by then.
+
+    It sends nothing, so `--limit`, `--budget-usd`, `--yes` and `--confirm` change nothing here.
+    """
     project, tasks = open_project(screen, options, names, interruptible=True)
     if not in_flight(project, tasks):
         screen.say("nothing is in flight")
@@ -131,7 +134,7 @@ def _report_pilot(screen: Screen, project: Project, tasks: list[Task], summary: 
         if asked[task.name]:
             lines.append("the quality gate does not hold" if failures[task.name] else "the quality gate holds")
         else:
-            lines.append("there is no quality gate: put a `dbt_labels.label_quality` test on the table of labels")
+            lines.append("there is no quality gate: put a `dbt_labels.label_quality` test on the pending model")
     screen.result(
         {"run": _run_data(summary), "quality": [quality_data(quality) for quality in qualities], "failures": failures},
         lines,

@@ -57,7 +57,10 @@ def plan(screen: Screen, options: Options, names: tuple[str, ...], limit: int | 
     help="Seconds between, with --watch.",
 )
 def status(screen: Screen, options: Options, names: tuple[str, ...], watch: bool, seconds: float) -> None:
-    """Show the tasks, their labels and their batches, as the ledger has them."""
+    """Show the tasks, their labels and their batches, as the ledger has them.
+
+    `--watch` and `--json` exclude each other.
+    """
     if watch and screen.as_json:
         raise UsageError("`--watch` is for people, `--json` for programs: they exclude each other")
     project, tasks = open_project(screen, options, names, interruptible=watch)
@@ -127,7 +130,10 @@ def evaluate(
     version: int | None,
     changes: tuple[int, int] | None,
 ) -> None:
-    """Hold the labels against what people say (`gold`), or one version against another."""
+    """Hold the labels against what people say (`gold`), or one version against another.
+
+    `--version` and `--changes` exclude each other.
+    """
     if changes and version:
         raise UsageError("`--version` and `--changes` exclude each other")
     if changes and changes[0] == changes[1]:

@@ -84,7 +84,7 @@ def forget(
     lines = [
         f"{counted(forgotten.texts, 'text')} forgotten: {counted(forgotten.rows, 'row')} of labels,"
         f" {counted(forgotten.claims, 'claim')}, {counted(forgotten.files, 'file')} at the provider",
-        "`dbt build` takes them out of what reads the labels",
+        "`dbt build` takes them out of what reads the labels, out of an incremental model with `--full-refresh`",
     ]
     screen.result(asdict(forgotten), lines if forgotten != Forgotten() else ["none of these texts is known here"])
 
@@ -99,7 +99,10 @@ def forget(
 def import_(
     screen: Screen, options: Options, names: tuple[str, ...], relation: str, model_name: str, yes: bool
 ) -> None:
-    """Bring in labels that were paid for elsewhere, for texts that have none; shows first what they save."""
+    """Bring in labels that were paid for elsewhere, for texts that have none; shows first what they save.
+
+    One task at a time: `--task` where there are several.
+    """
     project, tasks = open_project(screen, options, names)
     if len(tasks) > 1:
         listed = ", ".join(f"`{task.name}`" for task in tasks)

@@ -17,7 +17,7 @@ from connector.warehouse.project import Options
 @common
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 where the file differs.")
 def sync(screen: Screen, options: Options, names: tuple[str, ...], check: bool) -> None:
-    """Write the labels source's YAML from the tasks: columns, descriptions, tests."""
+    """Write the labels source's YAML from the tasks: columns, descriptions, tests. Always of all tasks."""
     del names  # one file for all tasks
     project, tasks = open_project(screen, options, ())
     path = project.source_file(tasks)

@@ -57,7 +57,7 @@ def init(
 ) -> None:
     """Put the dbt package and a first task into a project; again: bring the package to this version.
 
-    `--task` names the new pending model.
+    `--task` names the new pending model, one at a time.
     """
     if len(names) > 1:
         raise UsageError("`--task` names one pending model here")

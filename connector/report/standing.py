@@ -153,8 +153,8 @@ def _cost_lines(plan: Plan) -> list[str]:
         return [*lines, f"cost: the price of {plan.standing.model} is not known; say it in the task's `price`"]
     one_by_one = "" if cost.synchronous_usd is None else f"; one by one {dollars(cost.synchronous_usd)}"
     lines.append(
-        f"cost: about {dollars(cost.expected_usd)}, at most {dollars(cost.bound_usd)} where none is tried again,"
-        f" in batches ({cost.price}){one_by_one}"
+        f"cost: about {dollars(cost.expected_usd)}, at most {dollars(cost.bound_usd)} if no text needs a second"
+        f" attempt, in batches ({cost.price}){one_by_one}"
     )
     saved = [
         f"{dollars(amount)} by {how}"

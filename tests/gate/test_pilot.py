@@ -52,7 +52,7 @@ def test_a_pilot_without_a_gate_says_so(gated: Gated, server: Server, command: C
     gated.judge(GOLD, agree=False)
     said = command("pilot", *QUICKLY)
     assert said.code == 0
-    assert "there is no quality gate: put a `dbt_labels.label_quality` test on the table of labels" in said.out
+    assert "there is no quality gate: put a `dbt_labels.label_quality` test on the pending model" in said.out
     assert gated.sent() == [GOLD]
 
 
