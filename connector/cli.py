@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -69,7 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = cli.main(given, prog_name="dbt-labels", obj=interruption, standalone_mode=False)
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - nobody else is left to tell a person
             code = _explain(error, interruption, show_traceback="--debug" in given[:1])
+    if code == INTERRUPTED:
+        _leave(code)
     sys.exit(code or 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without waiting for threads: Python aborts where one of them is still inside a query."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
+            stream.flush()
+    os._exit(code)
 
 
 def _explain(error: BaseException, interruption: Interruption, show_traceback: bool) -> int:

@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from connector.report.standing import batch_lines
 INTERRUPTED = 130  # the exit code
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_SECONDS = 0.2
+_SAY_SECONDS = 5.0
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass
@@ -29,20 +32,22 @@ class Interruption:
 
     `end_query` stops what the database is doing, because Python hears of a signal only when that is done; it is called
     again and again until there is something to say, for a query that has just begun. `in_flight` looks into the ledger.
-    A second signal ends the process at once, whatever it waits for: that is as safe as SIGKILL. `log` is where the
-    whole command speaks.
+    A second signal ends the process at once, whatever it waits for, and so do `patience_seconds` after the first: dbt
+    and drivers may wait for a query that nothing ends. That is as safe as SIGKILL. `log` is where the whole command
+    speaks.
     """
 
     log: Log = field(default_factory=Log)
+    patience_seconds: float = _PATIENCE_SECONDS
     happened: bool = False
     end_query: Callable[[], None] | None = None
     in_flight: Callable[[], list[Batch]] | None = None
 
     @classmethod
     @contextmanager
-    def caught(cls) -> Iterator[Interruption]:
+    def caught(cls, patience_seconds: float = _PATIENCE_SECONDS) -> Iterator[Interruption]:
         """Give one that SIGINT and SIGTERM make happen, as `KeyboardInterrupt`, while the block lasts."""
-        interruption = cls()
+        interruption = cls(patience_seconds=patience_seconds)
         before = {number: signal.signal(number, interruption._happen) for number in _ENDING}
         heard, told = socket.socketpair()
         told.setblocking(False)
@@ -85,14 +90,28 @@ class Interruption:
         raise KeyboardInterrupt
 
     def _listen(self, heard: socket.socket) -> None:
-        count = 0
+        count, first_at, is_said = 0, 0.0, False
         while True:
             if select.select([heard], [], [], _AGAIN_SECONDS if count else None)[0]:
                 numbers = heard.recv(16)
                 if not numbers:
                     return
+                first_at = first_at if count else time.monotonic()
                 count += sum(number in _ENDING for number in numbers)
-            if count > 1:
+            if not count:
+                continue
+            waited_seconds = time.monotonic() - first_at
+            if count > 1 or waited_seconds > self.patience_seconds:
                 os._exit(INTERRUPTED)
-            if count and self.end_query is not None:
+            if waited_seconds > _SAY_SECONDS and not is_said:
+                is_said = True
+                # in a thread of its own: a screen that nobody reads must not keep this one from its work
+                threading.Thread(target=self._say_patience, daemon=True).start()
+            if self.end_query is not None:
                 self.end_query()
+
+    def _say_patience(self) -> None:
+        left = (
+            f"Ctrl-C once more ends the process at once, and {self.patience_seconds:.0f} s after the first it is ended"
+        )
+        self.log.say(f"still ending what was under way; {left}; that is as safe")

@@ -70,8 +70,9 @@ def test_a_lease_is_given_up_whatever_ends_queries_meanwhile(lab: Lab) -> None:
 
 
 _DEAF = """
+import sys
 from connector.interruption import Interruption
-with Interruption.caught():
+with Interruption.caught(patience_seconds=float(sys.argv[1])):
     said = "begun"
     while True:
         try:
@@ -83,14 +84,55 @@ with Interruption.caught():
 """
 
 
+def _deaf(patience_seconds: float) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", _DEAF, str(patience_seconds)], stdout=subprocess.PIPE, cwd=ROOT)
+
+
 def test_a_second_signal_ends_what_the_first_does_not() -> None:
-    with subprocess.Popen([sys.executable, "-c", _DEAF], stdout=subprocess.PIPE, cwd=ROOT) as process:
+    with _deaf(3600) as process:
         assert process.stdout is not None
         with limited(process):
             for said in (b"begun\n", b"heard\n"):
                 assert process.stdout.readline() == said
                 process.send_signal(signal.SIGINT)
             assert process.wait() == 130
+
+
+def test_what_does_not_end_after_one_signal_is_ended_in_time() -> None:
+    with _deaf(0.5) as process:
+        assert process.stdout is not None
+        with limited(process):
+            assert process.stdout.readline() == b"begun\n"
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == b"heard\n"
+            assert process.wait() == 130
+
+
+_LEFT_BEHIND = f"""
+import os, signal, threading, time
+import click, duckdb
+from connector import cli
+
+@click.command()
+def leave():
+    connection = duckdb.connect()
+    threading.Thread(target=lambda: connection.execute("{_LONG}"), daemon=True).start()
+    while connection.query_progress() < 0:
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(3600)
+
+cli.cli.add_command(leave)
+cli.main(["leave"])
+"""
+
+
+def test_a_query_that_is_left_behind_does_not_keep_the_process() -> None:
+    process = subprocess.Popen([sys.executable, "-c", _LEFT_BEHIND], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    with limited(process):
+        _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "Interrupted; nothing is lost." in err
 
 
 def test_dbt_interrupted_says_no_traceback(lab: Lab) -> None:
