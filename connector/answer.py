@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from connector.price import Usage
 from connector.request import sendable
 
 _CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-f]+-[0-9a-f]+)"')
@@ -20,6 +21,8 @@ _LONGEST_CODE = 200
 # a line is read whole: longer than any answer, and not so long that it fills the memory
 _LONGEST_LINE_BYTES = 64 << 20
 _RAW_BYTES = 1 << 20
+# a trillion tokens in one request is no count
+_MAX_TOKENS = 10**12
 
 
 class _Line(msgspec.Struct):
@@ -95,3 +98,25 @@ def _status(value: object) -> int:
 def mapping(value: object) -> dict[str, Any]:
     """Return a JSON object, empty where there is none."""
     return value if isinstance(value, dict) else {}
+
+
+def usage_of(answer: Answer) -> Usage | None:
+    """Return what a request used, None where it does not say."""
+    said = mapping(answer.body.get("usage"))
+    read, written = _tokens(said, "prompt_tokens"), _tokens(said, "completion_tokens")
+    if read is None or written is None:
+        return None
+    of_read, of_written = mapping(said.get("prompt_tokens_details")), mapping(said.get("completion_tokens_details"))
+    return Usage(
+        input_tokens=read,
+        output_tokens=written,
+        cached_tokens=_tokens(of_read, "cached_tokens") or 0,
+        cache_write_tokens=_tokens(of_read, "cache_write_tokens") or 0,
+        reasoning_tokens=_tokens(of_written, "reasoning_tokens") or 0,
+    )
+
+
+def _tokens(counts: dict[str, Any], key: str) -> int | None:
+    value = counts.get(key)
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS
+    return value if fits else None

@@ -1,7 +1,7 @@
 """Collecting: from a batch at the provider to outcomes in the warehouse.
 
-An answer is paid for, so nothing is called missing while there is doubt: when lines, counts and bytes do not fit, the
-batch is looked at and downloaded again until the grace time is over.
+An answer is paid for, so nothing is called missing or broken while there is doubt: when lines, counts and bytes do not
+fit, the batch is looked at and downloaded again until the grace time is over.
 """
 
 from __future__ import annotations
@@ -121,11 +121,11 @@ def collect(run: Run, batch: Batch, remote: RemoteBatch) -> None:
     if not run.settings.keep:
         for path in found.paths:
             path.unlink()
-    if judged.missing and found.doubt is not None:
+    if judged.doubtful and found.doubt is not None:
         _wait_or_leave(run, batch, found.doubt)
         return
-    if judged.missing and not _grace_is_over(run, batch):
-        said = f"{judged.missing} of {len(judged.outcomes)} answers are not there yet"
+    if judged.doubtful and not _grace_is_over(run, batch):
+        said = f"{judged.doubtful} of {len(judged.outcomes)} answers are not there yet, or can not be read"
         run.say(f"batch {batch.batch_key}: {said}; looking again")
         return
     # what the provider counts as answered and nobody can show may have been paid for

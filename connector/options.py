@@ -84,8 +84,8 @@ def running(command: Callable[..., None]) -> Callable[..., None]:
             "confirmed",
             multiple=True,
             type=click.Choice(["other-provider", "moved-table", "lower-version"]),
-            help="Go on although the labels so far came from another provider, lie in another table, or are of a higher"
-            " version.",
+            help="Go on although labels so far came from another provider, or texts have them in another table or"
+            " a higher version.",
         ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)

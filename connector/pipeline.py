@@ -32,10 +32,11 @@ from connector.recovery import recover
 from connector.run import Progress, Run, Settings
 from connector.sending import Outbox, fill, make_room, open_outbox, send
 from connector.task import Task
+from connector.warehouse.origin import count_above, count_elsewhere, count_labels_of_others
 from connector.warehouse.project import Project
 from connector.warehouse.quality import gate_failures, gates
 from connector.warehouse.tables import Ledger
-from connector.warehouse.texts import check_text_columns, count_gold_in_flight, count_labelled_above
+from connector.warehouse.texts import check_text_columns, count_gold_in_flight
 
 if TYPE_CHECKING:
     from connector.provider import Provider
@@ -131,7 +132,7 @@ def label(
         return Summary(standings=[] if any(plan.gates for plan in plans) else [plan.standing for plan in plans])
     provider = connect()
     try:
-        agreed = {plan.standing.table: plan.standing.open_texts for plan in plans}
+        agreed = {plan.standing.table: plan.standing.waiting_texts for plan in plans}
         return run(project, tasks, provider, settings, voice, agreed)
     finally:
         provider.close()
@@ -147,8 +148,8 @@ def run(
 ) -> Summary:
     """Send what is pending and load what is answered, until every text that was pending at the start has an outcome.
 
-    `agreed` is how many texts of each table somebody has agreed to pay for. With `once`: one round. A task with a
-    quality gate sends its gold texts first, and the rest once the gate holds.
+    `agreed` is how many pending texts of each table somebody has agreed to pay for. With `once`: one round. A task with
+    a quality gate sends its gold texts first, and the rest once the gate holds.
     """
     outboxes = [
         open_outbox(
@@ -353,7 +354,7 @@ def _check_origin(run: Run, outbox: Outbox) -> None:
     It pays again for texts whose labels lie in the task's earlier table, or are of a higher version.
     """
     task = outbox.task
-    others = run.ledger.labels_of_others(task, run.identity)
+    others = count_labels_of_others(run.project, task, run.identity)
     if others and "other-provider" not in run.settings.confirmed:
         made = ", ".join(f"{texts} by {provider}" for provider, texts in others.items())
         raise UsageError(
@@ -361,7 +362,7 @@ def _check_origin(run: Run, outbox: Outbox) -> None:
             f" going on sends {outbox.waiting} more texts to {run.identity} and mixes the two",
             "raise `version` to label everything by this one, or go on with `--confirm other-provider`",
         )
-    earlier = run.ledger.earlier_tables(task, [other.table for other in run.project.tasks])
+    earlier = count_elsewhere(run.project, task, [other.table for other in run.project.tasks])
     if earlier and "moved-table" not in run.settings.confirmed:
         had = ", ".join(f"{texts} in `{table}`" for table, texts in earlier.items())
         raise UsageError(
@@ -369,12 +370,11 @@ def _check_origin(run: Run, outbox: Outbox) -> None:
             f" and going on sends {outbox.waiting} texts",
             "move the rows to the new table first, or pay for them again with `--confirm moved-table`",
         )
-
-    above, version = count_labelled_above(run.project, task)
+    above, version = count_above(run.project, task)
     if above and "lower-version" not in run.settings.confirmed:
         raise UsageError(
-            f"task `{task.name}`: {above} texts that would be sent as version {task.version} have labels of version"
-            f" {version}",
+            f"task `{task.name}`: {above} texts that would be sent as version {task.version} are labelled or in flight"
+            f" in version {version}",
             f"put `version: {version}` back, or pay for them again with `--confirm lower-version`",
         )
 

@@ -42,17 +42,17 @@ class Standing:
     @property
     def may_spend(self) -> bool:
         """Tell whether a run could send anything: what is pending, or is in flight and may come back unanswered."""
-        return self.open_texts > 0
+        return not self.paused and self.waiting_texts + self.in_flight > 0
 
     @property
-    def open_texts(self) -> int:
-        """Return how many texts a run could send: each that is pending, or in flight and may come back unanswered."""
-        return 0 if self.paused else sum(self.pending.values()) + self.in_flight
+    def waiting_texts(self) -> int:
+        """Return how many texts are pending, for whatever reason."""
+        return sum(self.pending.values())
 
     @property
     def has_work(self) -> bool:
         """Tell whether a run would send anything."""
-        return not self.paused and sum(self.pending.values()) > 0
+        return not self.paused and self.waiting_texts > 0
 
 
 @dataclass(frozen=True)

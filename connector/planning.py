@@ -12,14 +12,13 @@ from connector.retirement import announced_retirement
 from connector.run import Settings
 from connector.task import Task
 from connector.warehouse.money import read_history
+from connector.warehouse.origin import count_above, count_local_labels
 from connector.warehouse.project import Project
 from connector.warehouse.quality import gate_failures, gates
 from connector.warehouse.texts import (
     Which,
     count_changed_wording,
     count_comments,
-    count_labelled_above,
-    count_local_labels,
     count_raised,
     count_texts,
     open_again_texts,
@@ -55,7 +54,7 @@ def _plan(project: Project, task: Task, settings: Settings) -> Plan:
     # with a gate, gold is sent that nobody may have said
     which: Which = "gold" if settings.pilot else "pending and gold" if asked else "pending"
     standing = _standing(project, task, which)
-    waiting = sum(standing.pending.values())
+    waiting = standing.waiting_texts
     limit = settings.limit
     texts = 0 if standing.paused else waiting if limit is None else min(waiting, limit)
     price = FREE if settings.is_free else batch_price(task, settings.base_url)
@@ -70,7 +69,7 @@ def _plan(project: Project, task: Task, settings: Settings) -> Plan:
             singly = synchronous_price(task, settings.base_url)
             cost = measure(task, found, estimate, price, singly, texts, of_comments)
     again = count_raised(project, task) if standing.changed_wording else 0
-    above, version_above = count_labelled_above(project, task) if waiting else (0, 0)
+    above, version_above = count_above(project, task) if waiting else (0, 0)
     each = None if history is None or price is None else price.cost(Usage(history.input_tokens, history.output_tokens))
     return Plan(
         standing=standing,

@@ -19,6 +19,9 @@ USD = Decimal(1).scaleb(-12)
 _MILLION = Decimal(1_000_000)
 # what writing a token to a cache costs against reading it, where it is charged (listed prices, November 2026)
 _WRITTEN_TO_CACHE = Decimal("1.25")
+# OpenAI's guide to data residency, November 2026: models released since March 2026; older ones are taken to be as dear
+_REGIONAL_UPLIFT = Decimal("1.1")
+_OPENAI = "api.openai.com"
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _NOTHING = (Decimal(0),) * 4
 
@@ -144,14 +147,23 @@ def _listed(model: str, context: dict[str, str] | None, base_url: str | None) ->
     )
     parts = [listed.input_mtok, cached, written, listed.output_mtok]
     starts = sorted({0, *(tier.start for part in parts for tier in getattr(part, "tiers", ()))})
-    rates = tuple(Rate(start, *(_at(part, start) for part in parts)) for start in starts)
-    return Price(rates, f"genai-prices {found.model.id}")
+    region = _region(base_url)
+    times = Decimal(1) if region is None else _REGIONAL_UPLIFT
+    rates = tuple(Rate(start, *(times * _at(part, start) for part in parts)) for start in starts)
+    source = f"genai-prices {found.model.id}"
+    return Price(rates, source if region is None else f"{source}, 10% more for {region}")
 
 
 def is_openai(base_url: str | None) -> bool:
     """Tell whether a base URL is OpenAI's, or of a server on this machine, which stands in for it."""
-    host = "api.openai.com" if base_url is None else urlsplit(base_url).hostname or ""
-    return host in _THIS_MACHINE or host == "api.openai.com" or host.endswith(".api.openai.com")
+    host = _OPENAI if base_url is None else urlsplit(base_url).hostname or ""
+    return host in _THIS_MACHINE or host == _OPENAI or _region(base_url) is not None
+
+
+def _region(base_url: str | None) -> str | None:
+    """Return the host where a base URL is that of one of OpenAI's regions, `eu.` or another in front."""
+    host = urlsplit(base_url).hostname or "" if base_url else ""
+    return host if host.endswith(f".{_OPENAI}") else None
 
 
 def _at(part: Any, start: int) -> Decimal:

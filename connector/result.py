@@ -16,7 +16,7 @@ import msgspec
 import orjson
 from msgspec.structs import astuple, replace
 
-from connector.answer import Answer, mapping
+from connector.answer import Answer, mapping, usage_of
 from connector.confidence import Probabilities, Span, find_rows, find_values, read_probabilities
 from connector.ledger import QUOTA_CODES, Claim, shorten
 from connector.price import Price, Usage, share, share_units
@@ -42,8 +42,6 @@ _TEXT_CODES = frozenset(
         "cyber_policy_violation",
     }
 )
-# a trillion tokens in one request is no count
-_MAX_TOKENS = 10**12
 _STOP_STATUSES = frozenset({401, 403, 404})
 _FREE_STATUSES = frozenset({0, 408, 409, 429})
 
@@ -69,7 +67,7 @@ class Judgement:
     """What becomes of a batch's claims; `stop` is why its task must not go on.
 
     `uncosted` counts the requests that were carried out, and so are paid, without saying what they used, `succeeded`
-    the answers with status 200, `missing` the claims without any answer.
+    the answers with status 200, `missing` the claims without any answer, `unreadable` those whose line is no JSON.
     """
 
     outcomes: list[Outcome]
@@ -77,6 +75,12 @@ class Judgement:
     uncosted: int
     succeeded: int
     missing: int
+    unreadable: int
+
+    @property
+    def doubtful(self) -> int:
+        """Return of how many claims a whole file may say more than these files do."""
+        return self.missing + self.unreadable
 
 
 @dataclass(frozen=True)
@@ -94,16 +98,21 @@ def judge_batch(
     """Return an outcome for every claim, and why to stop where the answers tell of more than single texts.
 
     `answers` are read once: what succeeded is judged as it comes and let go of, errors wait until all are known. Of
-    several for one custom_id the first counts, for one that was not asked none does.
+    several for one custom_id the first counts, one that can be read before one that can not; for one that was not asked
+    none does.
     """
     requests: dict[str, list[Claim]] = {}
     for claim in claims:
         requests.setdefault(claim.custom_id, []).append(claim)
     judged: dict[str, list[Outcome]] = {}
     errors: dict[str, Answer] = {}
+    broken: dict[str, Answer] = {}
     uncosted = succeeded = 0
     for custom_id, answer in answers:
         if custom_id not in requests or custom_id in judged or custom_id in errors:
+            continue
+        if answer.unreadable is not None:
+            broken.setdefault(custom_id, answer)
             continue
         succeeded += answer.status_code == 200
         if answer.status_code != 200 or _is_stop(answer):
@@ -111,6 +120,8 @@ def judge_batch(
             continue
         judged[custom_id], is_uncosted = _judge_paid(task, requests[custom_id], answer, price)
         uncosted += is_uncosted
+    unread = broken.keys() - judged.keys() - errors.keys()
+    errors |= {custom_id: broken[custom_id] for custom_id in sorted(unread)}
     stop = _find_stop(errors.values(), len(judged))
     for custom_id, answer in errors.items():
         together = requests[custom_id]
@@ -123,14 +134,15 @@ def judge_batch(
     for custom_id in missing:
         judged[custom_id] = [_unavailable(claim, "missing", None) for claim in requests[custom_id]]
     outcomes = [outcome for custom_id in requests for outcome in judged[custom_id]]
-    return Judgement(outcomes, stop, uncosted, succeeded, sum(len(requests[custom_id]) for custom_id in missing))
+    unanswered, unreadable = (sum(len(requests[custom_id]) for custom_id in ids) for ids in (missing, unread))
+    return Judgement(outcomes, stop, uncosted, succeeded, unanswered, unreadable)
 
 
 def _judge_paid(
     task: Task, together: Sequence[Claim], answer: Answer, price: Price | None
 ) -> tuple[list[Outcome], bool]:
     """Return the outcomes of one request's texts, and whether it was paid for without saying what it used."""
-    usage = _usage(answer)
+    usage = usage_of(answer)
     cost = None if usage is None or price is None else price.cost(usage)
     is_uncosted = cost is None and (answer.status_code == 200 or answer.unreadable is not None)
     return _shared(_judge_request(task, together, answer), usage, cost), is_uncosted
@@ -352,28 +364,6 @@ def _columns(task: Task, answered: dict[str, Any]) -> dict[str, Any]:
             value = sendable(value)
         columns[field.name] = value
     return columns
-
-
-def _usage(answer: Answer) -> Usage | None:
-    """Return what a request used, None where it does not say."""
-    said = mapping(answer.body.get("usage"))
-    read, written = _tokens(said, "prompt_tokens"), _tokens(said, "completion_tokens")
-    if read is None or written is None:
-        return None
-    of_read, of_written = mapping(said.get("prompt_tokens_details")), mapping(said.get("completion_tokens_details"))
-    return Usage(
-        input_tokens=read,
-        output_tokens=written,
-        cached_tokens=_tokens(of_read, "cached_tokens") or 0,
-        cache_write_tokens=_tokens(of_read, "cache_write_tokens") or 0,
-        reasoning_tokens=_tokens(of_written, "reasoning_tokens") or 0,
-    )
-
-
-def _tokens(counts: dict[str, Any], key: str) -> int | None:
-    value = counts.get(key)
-    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS
-    return value if fits else None
 
 
 def _text_or_none(value: object) -> str | None:

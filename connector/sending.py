@@ -22,7 +22,7 @@ from connector.shard import MAX_REQUESTS, NoRoom, Room, Shard, TooLarge, group, 
 from connector.task import Task
 from connector.warehouse.holder import DURATION_SECONDS
 from connector.warehouse.money import read_charges, read_history, read_queue
-from connector.warehouse.texts import Which, read_spool, spool_texts
+from connector.warehouse.texts import Which, count_sendable, read_spool, spool_texts
 
 # shorter than the rest of a lease that was renewed just before
 CREATE_SECONDS = DURATION_SECONDS / 5
@@ -45,8 +45,9 @@ class Outbox:
     """What is left to send for a task: all pending texts first, then those to be tried again.
 
     With `gold_only` only gold texts are sent: all that a pilot sends, and what a quality gate wants to see answered
-    before the rest. `agreed_texts` is how many somebody has agreed to pay for, None for any number: what arrives later,
-    perhaps while a gate waits for its gold, is for the next run. `price` is that of the whole run. `refills` counts how
+    before the rest. `agreed_texts` is how many pending ones somebody has agreed to pay for, None for any number: what
+    arrives later, perhaps while a gate waits for its gold, is for the next run. What came back unanswered of batches
+    that were in flight then comes on top. `price` is that of the whole run. `refills` counts how
     often it has waited for the budget's room, `refusals` how often the queue was full; `waits_for` are the batches one
     of which has to end first.
     """
@@ -110,14 +111,16 @@ def fill(run: Run, outbox: Outbox) -> None:
     if outbox.shards is not None or (outbox.began and free <= outbox.sent_from):
         return
     path = run.folder / f"{outbox.task.table}.arrow"
-    limit, of_batches = None, None
+    which: Which = "gold" if outbox.gold_only else "pending"
+    limit, of_batches, came_back = None, None, list[str]()
     if outbox.began:
         of_batches = sorted(free)
     else:
+        if outbox.agreed_texts is not None and (came_back := sorted(run.freed - run.sent)):
+            outbox.agreed_texts += count_sendable(run.project, outbox.task, came_back, which)
         mosts = [most for most in (run.settings.limit, outbox.agreed_texts) if most is not None]
         limit = max(0, min(mosts) - outbox.sent_texts) if mosts else None
-    which: Which = "gold" if outbox.gold_only else "pending"
-    spooled = spool_texts(run.project, outbox.task, path, limit, of_batches, which)
+    spooled = spool_texts(run.project, outbox.task, path, limit, of_batches, which, came_back)
     outbox.sent_texts += 0 if outbox.began else spooled
     outbox.began, outbox.waiting = True, spooled
     outbox.sent_from = free

@@ -283,3 +283,44 @@ def test_a_running_processs_folder_outlives_a_small_step_of_the_clock_and_not_an
         other.mkdir()
         with work_folder(tmp_path, "second"):
             assert (other.exists(), first.exists()) == (stays, True)
+
+
+def test_a_line_cut_off_by_a_short_download_is_read_whole_in_a_later_one(
+    lab: Lab, server: Server, between: Between
+) -> None:
+    downloads = 0
+
+    def cut_first(answer: httpx.Response) -> Response | None:
+        nonlocal downloads
+        downloads += 1
+        return Response(answer.content[:-30]) if downloads == 1 else None
+
+    between.change(DOWNLOAD, cut_first)
+    said: list[str] = []
+    summary = lab.run(between.provider(), Settings(poll_seconds=0.01, grace_seconds=3600.0), said.append)
+    assert (summary.labelled, summary.retried, downloads) == (3, 0, 2)
+    assert any("bytes of the output file arrived; looking again" in line for line in said), said
+    assert _sent(server) == (1, 3)
+
+
+def test_a_line_that_stays_broken_is_called_invalid_only_after_the_grace_time(
+    lab: Lab, server: Server, between: Between
+) -> None:
+    between.drop(DESCRIBE, Response(status_code=404, headers={"x-should-retry": "false"}))
+    between.change(DOWNLOAD, lambda answer: Response(answer.content[:-30]))
+    lab.run(between.provider(), PATIENT_ONCE)
+    assert lab.run(between.provider(), PATIENT_ONCE).in_flight != [], "nobody knows how long the file is"
+    assert lab.outcomes() == {}
+    lab.sql("update main_labels.label_events set event_at = event_at - interval 2 hour")
+    summary = lab.run(between.provider(), PATIENT_ONCE)
+    assert (summary.labelled, summary.retried) == (2, 1), summary.problems
+
+
+def test_a_file_that_stays_short_is_left_as_it_is(lab: Lab, server: Server, between: Between) -> None:
+    between.change(DOWNLOAD, lambda answer: Response(answer.content[:-30]))
+    [problem] = lab.run(between.provider()).problems
+    assert "bytes of the output file arrived; run again later" in problem
+    assert (lab.outcomes(), _sent(server)) == ({}, (1, 3))
+    between.heal()
+    assert lab.run(between.provider()).labelled == 3
+    assert _sent(server) == (1, 3)

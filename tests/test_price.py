@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -48,6 +49,17 @@ def _usages(draw: st.DrawFn) -> Usage:
 
 def _asked(model: str, **changes: Any) -> Task:
     return _task(model=model, **changes)
+
+
+@pytest.mark.parametrize("price", [batch_price, synchronous_price])
+def test_openais_regions_cost_a_tenth_more(price: Callable[..., Price | None]) -> None:
+    listed, regional = price(_asked("gpt-6-luna")), price(_asked("gpt-6-luna"), "https://eu.api.openai.com/v1")
+    assert listed is not None
+    assert regional is not None
+    usage = Usage(1_000_000, 100_000, 300_000, 200_000)
+    assert regional.cost(usage) * 10 == listed.cost(usage) * 11
+    assert regional.bound(300_000, 5) * 10 == listed.bound(300_000, 5) * 11
+    assert regional.source == f"{listed.source}, 10% more for eu.api.openai.com"
 
 
 @pytest.mark.parametrize("model", _LISTED)

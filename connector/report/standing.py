@@ -70,7 +70,7 @@ def standing_table(standings: Sequence[Standing]) -> Table:
         table.add_row(
             *map(shown, (standing.task, standing.table, str(standing.version), standing.model)),
             *("" if number is None else f"{number:,}" for number in counts),
-            f"{sum(standing.pending.values()):,}",
+            f"{standing.waiting_texts:,}",
             "; ".join(filter(None, notes)),
         )
     return table
@@ -103,8 +103,8 @@ def plan_lines(plans: Sequence[Plan]) -> list[str]:
             )
         if plan.above_texts:
             lines.append(
-                f"  note: {counted(plan.above_texts, 'text')} of those have labels of version {plan.above_version}:"
-                f" `version: {plan.above_version}` would send none of them again"
+                f"  note: {counted(plan.above_texts, 'text')} of those are labelled or in flight in version"
+                f" {plan.above_version}: `version: {plan.above_version}` would send none of them again"
             )
         if plan.raise_texts:
             price = "" if plan.raise_usd is None else f", for about {dollars(plan.raise_usd)}"

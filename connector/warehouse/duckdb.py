@@ -14,21 +14,39 @@ import pyarrow as pa
 from connector.errors import WarehouseError, WarehouseLocked
 
 _ARROW_ROWS = 2_048
+# a service, a catalogue or a store in place of a file; a drive of Windows has one letter
+_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]+:")
 _LOCK_HOLDER = re.compile(r"held in (?P<program>.*?) \(PID (?P<process>\d+)\)")
 
 
 def check_credentials(credentials: Any) -> None:
-    """Raise `WarehouseError` where the database would not outlive the process."""
+    """Raise `WarehouseError` where the database would not outlive the process, or is no file with one writer."""
     if credentials.path == ":memory:":
         raise WarehouseError(
             "the profile's DuckDB database is in memory: labels that were paid for would be lost with the process",
             "give the profile's output a `path`",
         )
+    # the rest of it may have a token
+    if scheme := _SCHEME.match(_place(credentials)):
+        raise WarehouseError(
+            f"the profile's DuckDB database is no file (`{scheme[0]}`): two runs could write at once, and pay twice",
+            "keep it in a file of its own, which has one writer, or use another target: see docs/warehouses.md",
+        )
+
+
+def _place(credentials: Any) -> str:
+    """Return where the profile's database is: its own file, the service or what it attaches under that name."""
+    if credentials.remote is not None:
+        return f"remote:{credentials.remote.host}"
+    for attached in credentials.attach or ():
+        if attached.alias == credentials.database:
+            return f"{attached.type}:{attached.path}" if attached.type else str(attached.path)
+    return str(credentials.path)
 
 
 def is_there(credentials: Any) -> bool:
     """Tell whether the database's file is there: connecting would make one."""
-    return "://" in credentials.path or credentials.path.startswith("md:") or Path(credentials.path).exists()
+    return Path(credentials.path).exists()
 
 
 def translate_open(error: Exception) -> WarehouseError:

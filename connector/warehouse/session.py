@@ -60,6 +60,13 @@ class Session:
         """Return a table of the labels schema, quoted for SQL."""
         return str(self.macro("labels_relation", identifier=table))
 
+    def tables(self) -> list[str]:
+        """Return the names of the tables and views in the labels schema, whoever made them."""
+        ours = self.macro("labels_relation", identifier="label_events")
+        found = self._adapter.list_relations(ours.database, ours.schema)
+        self._adapter.connections.rollback_if_open()
+        return [str(relation.identifier) for relation in found]
+
     def quote(self, column: str) -> str:
         """Return a column's name, quoted for SQL."""
         return str(self._adapter.quote(column))

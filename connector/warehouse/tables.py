@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -311,36 +310,6 @@ class Ledger:
         found = newest[0]
         requests, tokens = int(found["requests"]), int(found["enqueued_tokens"])
         return Refusal(found["batch_key"], requests, tokens, found["message"] or "")
-
-    def labels_of_others(self, task: Task, provider: Identity) -> dict[str, int]:
-        """Return, per other provider, how many labels of the task's version it made."""
-        with self.project.connect() as session:
-            rows = session.handle.rows(
-                "select batches.provider, count(distinct labels.text_key) as texts"
-                f" from {session.relation(task.table)} as labels"
-                f" inner join ({session.macro('batches', events=session.relation('label_events'))}) as batches"
-                " on batches.batch_key = labels.batch_key"
-                " where labels.version = ? and labels.outcome = 'labelled' and batches.provider <> ?"
-                " group by batches.provider order by batches.provider",
-                [task.version, provider.base_url],
-            )
-        return {row["provider"]: int(row["texts"]) for row in rows}
-
-    def earlier_tables(self, task: Task, tables_in_use: Iterable[str]) -> dict[str, int]:
-        """Return the tables that this task's texts went to before it was moved: how many are labelled or live there."""
-        with self.project.connect() as session:
-            rows = session.handle.rows(
-                "select label_table, coalesce(labelled, claims) as texts, task_snapshot from"
-                f" ({session.macro('batches', events=session.relation('label_events'))}) as batches"
-                f" where project = ? and (labelled > 0 or state in ({_marks(UNRESOLVED)}))",
-                [self.project.name, *(state.value for state in UNRESOLVED)],
-            )
-        in_use = set(tables_in_use)
-        moved: dict[str, int] = {}
-        for row in rows:
-            if row["label_table"] not in in_use and json.loads(row["task_snapshot"]).get("name") == task.name:
-                moved[row["label_table"]] = moved.get(row["label_table"], 0) + int(row["texts"])
-        return moved
 
     def _insert_event(self, session: Session, batch_key: str, event: str, task: Task, **facts: Any) -> None:
         unknown = facts.keys() - set(_FACTS)

@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from connector.errors import TaskError, WarehouseError, to_build
 from connector.files import open_private
-from connector.ledger import LOCAL_URL
 from connector.request import prompt_hash
 from connector.shard import Pending
 from connector.task import AnyOf, Boolean, OneOf, Task
@@ -46,16 +45,20 @@ def spool_texts(
     limit: int | None = None,
     of_batches: Sequence[str] | None = None,
     which: Which = "pending",
+    first_of_batches: Sequence[str] = (),
 ) -> int:
     """Write the texts that may be sent to a private file, read once and in bounded memory; return how many, if any.
 
-    `limit` caps them, `of_batches` narrows to texts that one of these batches claims. Raises `WarehouseError`.
+    `limit` caps them, and then those that one of `first_of_batches` claims come first; `of_batches` narrows to texts
+    that one of these claims. Raises `WarehouseError`.
     """
     with project.connect() as session:
         if not check_pending(session, project, task) and which == "pending":
             return 0
         query = sendable_sql(session, project, task, which, of_batches)
-        reader = session.handle.stream(query + (f"\nlimit {limit}" if limit is not None else ""))
+        if limit is not None:
+            query = _limited(session, task, query, limit, first_of_batches)
+        reader = session.handle.stream(query)
         written = 0
         with open_private(path) as descriptor, os.fdopen(os.dup(descriptor), "wb") as sink:
             with pa.ipc.new_file(sink, reader.schema) as writer:
@@ -63,6 +66,22 @@ def spool_texts(
                     writer.write_batch(batch)
                     written += batch.num_rows
     return written
+
+
+def _limited(session: Session, task: Task, query: str, limit: int, first_of_batches: Sequence[str]) -> str:
+    if not first_of_batches:
+        return f"{query}\nlimit {limit}"
+    listed = ", ".join(f"'{batch_key}'" for batch_key in first_of_batches)
+    claimed = (
+        f"select distinct text_key as first_key from {session.relation('label_claims')}"
+        f" where label_table = '{task.table}' and version = {task.version}"
+        f" and batch_key in ({listed})"
+    )
+    return (
+        f"select sendable.* from ({query}) as sendable"
+        f" left join ({claimed}) as claimed on claimed.first_key = sendable.text_key"
+        f" order by case when claimed.first_key is null then 1 else 0 end limit {limit}"
+    )
 
 
 def read_spool(path: Path) -> Iterator[Pending]:
@@ -154,6 +173,14 @@ def count_texts(project: Project, task: Task, which: Which = "pending") -> Count
     )
 
 
+def count_sendable(project: Project, task: Task, of_batches: Sequence[str], which: Which = "pending") -> int:
+    """Return how many texts that these batches claimed may be sent again."""
+    with project.connect() as session:
+        sendable = sendable_sql(session, project, task, which, of_batches)
+        [found] = session.handle.rows(f"select count(*) as texts from ({sendable}) as sendable")
+    return int(found["texts"])
+
+
 def count_comments(project: Project, task: Task) -> int | None:
     """Return how many comments say the texts that may be sent; None where no model with keys is selected from."""
     with project.connect() as session:
@@ -192,31 +219,6 @@ def count_raised(project: Project, task: Task) -> int:
         labelled = f"select text_key from {session.relation(task.table)} where outcome = 'labelled' and version = ?"
         which = f"version = ? and text_key not in ({labelled}){still_there}"
         return _count_labels(session, task, which, [task.version, task.version + 1])
-
-
-def count_labelled_above(project: Project, task: Task) -> tuple[int, int]:
-    """Return how many texts wait that have labels of a higher version, and which: the task's version was lowered."""
-    with project.connect() as session:
-        waiting = f"text_key in (select text_key from {project.model(task).relation_name})"
-        above = "version > ? and outcome = 'labelled'"
-        [found] = session.handle.rows(
-            f"select count(distinct text_key) as texts, coalesce(max(version), 0) as version"
-            f" from {session.relation(task.table)} where {above} and {waiting}",
-            [task.version],
-        )
-    return int(found["texts"]), int(found["version"])
-
-
-def count_local_labels(project: Project, task: Task) -> int:
-    """Return how many labels of the task's version the local server gave."""
-    with project.connect() as session:
-        [found] = session.handle.rows(
-            f"select coalesce(sum(labelled), 0) as texts from"
-            f" ({session.macro('batches', events=session.relation('label_events'))}) as batches"
-            " where label_table = ? and version = ? and provider = ?",
-            [task.table, task.version, LOCAL_URL],
-        )
-    return int(found["texts"])
 
 
 def _count_labels(session: Session, task: Task, which: str, parameters: Sequence[Any]) -> int:

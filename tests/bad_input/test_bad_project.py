@@ -240,3 +240,20 @@ def test_a_folder_without_a_project_is_named(lab: Lab, command: Command, tmp_pat
 def test_a_database_in_memory_is_refused(lab: Lab, command: Command, name: str) -> None:
     (lab.folder / "profiles.yml").write_text("small: {target: dev, outputs: {dev: {type: duckdb}}}")
     refused(command(name), "DuckDB database is in memory", "give the profile's output a `path`")
+
+
+@pytest.mark.parametrize(
+    ("output", "scheme"),
+    [
+        ("{type: duckdb, path: 'md:reviews?motherduck_token=secret'}", "md:"),
+        ("{type: duckdb, path: 'ducklake:catalogue.ducklake'}", "ducklake:"),
+        ("{type: duckdb, path: 's3://bucket/reviews.duckdb'}", "s3:"),
+        (
+            "{type: duckdb, path: x.duckdb, database: p, attach: [{path: 'dbname=x', type: postgres, alias: p}]}",
+            "postgres:",
+        ),
+    ],
+)
+def test_a_duckdb_that_is_no_file_is_refused(lab: Lab, command: Command, output: str, scheme: str) -> None:
+    (lab.folder / "profiles.yml").write_text(f"small: {{target: dev, outputs: {{dev: {output}}}}}")
+    refused(command("plan"), f"DuckDB database is no file (`{scheme}`)", "see docs/warehouses.md")
