@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from connector import planning, reopening
+from connector.ledger import State
 from connector.run import Settings
+from connector.warehouse.tables import Ledger
 from tests.command import QUICKLY, Command
 from tests.lab import Lab, Server
 from tests.limit import rounds
@@ -86,6 +88,21 @@ def test_the_texts_of_a_lost_batch_are_held_until_they_are_put_back(lab: Lab, se
     assert lab.states() == ["reopened"]
     assert command("run", "--json", *QUICKLY).json["run"]["labelled"] == 3
     assert sorted(lab.states()) == ["loaded", "reopened"]
+
+
+def test_why_a_batch_is_in_its_state_is_told_by_the_event_that_put_it_there(
+    lab: Lab, server: Server, command: Command
+) -> None:
+    lab.run(server.provider(), ONCE)
+    lab.sql(
+        "insert into main_labels.label_events by name select * replace ('lost' as event, 'output_gone' as reason,"
+        " 'zzz' as message) from main_labels.label_events where event = 'submitted'"
+    )
+    [lost] = Ledger(lab.project, "").batches(["comment_labels"], [State.LOST])
+    assert (lost.reason, lost.message) == ("output_gone", "zzz")
+    assert command("release", "--batch", lost.batch_key, "--yes").code == 0
+    [again] = Ledger(lab.project, "").batches(["comment_labels"], [State.REOPENED])
+    assert (again.reason, again.message) == ("by_hand", "was lost")
 
 
 def test_a_batch_that_a_person_knows_to_be_dead_is_given_up_with_its_price_first(

@@ -9,6 +9,7 @@ from typing import Any
 
 from connector.adoption.layout import Noted, with_line_endings, write_yaml
 from connector.adoption.style import Style
+from connector.warehouse.duckdb import reserved_words
 from connector.warehouse.inventory import Relation
 
 SOURCE = "labels"
@@ -145,22 +146,23 @@ def _call(call: tuple[str, ...], style: Style) -> str:
 
 
 def _column(name: str, style: Style) -> str:
-    """Return a column for a macro's argument; one that is not plain is quoted as the warehouse does it."""
-    return _quoted(name, style) if _PLAIN.fullmatch(name) else f"adapter.quote({_quoted(name, style)})"
+    """Return a column for a macro's argument; what can not stand alone in SQL is quoted as the warehouse does it."""
+    is_plain = _PLAIN.fullmatch(name) and name not in reserved_words()
+    return _quoted(name, style) if is_plain else f"adapter.quote({_quoted(name, style)})"
 
 
 def _keyed(names: Names, wish: Wish, style: Style) -> str:
     words = ("with", "select", "from", "as")
     with_, select, from_, as_ = (word.upper() if style.is_upper else word for word in words)
     return (
-        f"{with_} {names.subject} {as_} (\n"
+        f"{with_} texts {as_} (\n"
         f"    {select} * {from_} {{{{ {_call(wish.relation.call, style)} }}}}\n"
         "),\n\n"
         f"keyed {as_} (\n"
         f"    {select}\n"
         "        *,\n"
         f"        {{{{ dbt_labels.text_key({_column(wish.text, style)}) }}}} {as_} text_key\n"
-        f"    {from_} {names.subject}\n"
+        f"    {from_} texts\n"
         ")\n\n"
         f"{select} * {from_} keyed\n"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def translate_open(error: Exception) -> WarehouseError:
     return WarehouseLocked(
         f"the DuckDB database is locked by {by}", "close it, or wait until it is done, and run again"
     )
+
+
+@cache
+def reserved_words() -> frozenset[str]:
+    """Return the words that can name no column without quotes: PostgreSQL's, which are mostly the standard's."""
+    with duckdb.connect() as connection:
+        rows = connection.execute("select keyword_name from duckdb_keywords() where keyword_category = 'reserved'")
+        return frozenset(word for (word,) in rows.fetchall())
 
 
 def release(connections: Any) -> None:

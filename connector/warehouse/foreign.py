@@ -63,7 +63,7 @@ def foreign_rows(project: Project, task: Task, name: str) -> Iterator[Iterator[d
 
 def _rows_sql(session: Session, task: Task, relation: str, columns: dict[str, str]) -> str:
     of_text = str(session.macro("text_key", column=session.quote(task.text)))
-    key, other = "cast(text_key as varchar)", "false"
+    key, other = session.macro("value_text", column="text_key", type="text"), "false"
     if "text_key" not in columns:
         key = of_text
     elif task.text.lower() in columns:

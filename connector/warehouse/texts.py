@@ -377,5 +377,15 @@ def _comments(session: Session, project: Project, task: Task) -> tuple[int | Non
 
 
 def _parent(session: Session, project: Project, task: Task) -> str | None:
-    relations = (node.relation_name for node in project.parents(task))
-    return next((name for name in relations if name and "text_key" in session.columns(name)), None)
+    """Return what a pending model has its texts from: of several with keys the largest, beside lists to leave out."""
+    named = {
+        node.relation_name: session.columns(node.relation_name) for node in project.parents(task) if node.relation_name
+    }
+    keyed = {name: columns for name, columns in named.items() if "text_key" in columns}
+    fit = [name for name, columns in keyed.items() if task.text.lower() in columns] or list(keyed)
+    return fit[0] if len(fit) == 1 else max(fit, key=lambda name: _count_rows(session, name), default=None)
+
+
+def _count_rows(session: Session, relation: str) -> int:
+    [found] = session.handle.rows(f"select count(*) as comments from {relation}")
+    return int(found["comments"])

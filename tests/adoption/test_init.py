@@ -299,3 +299,16 @@ def test_the_copied_package_is_the_commands_own_and_says_its_version(shop: Shop,
     assert f"# dbt_labels {__version__}\n" in theirs.pop("README.md").decode()
     ours = {path.relative_to(SOURCE).as_posix(): path.read_bytes() for path in SOURCE.rglob("*") if path.is_file()}
     assert theirs == ours
+
+
+def test_models_and_columns_with_names_that_sql_keeps_for_itself_can_be_labelled(
+    shop: Shop, did: Callable[..., str]
+) -> None:
+    staging = shop.folder / "transform" / "staging"
+    columns = '"desc", created as "end"'
+    (staging / "stg_order.sql").write_text(f"select id, body as {columns} from raw.raw_reviews")
+    shop.dbt("build", "--select", "stg_order")
+    did("init", "--model", "stg_order", "--text", "desc", "--age", "end")
+    shop.dbt("deps")
+    shop.dbt("build")
+    assert shop.sql("select count(*) from analytics.order_to_label") == [(3,)]

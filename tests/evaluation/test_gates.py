@@ -22,9 +22,11 @@ LABELS = "main_labels.comment_labels"
 SENTIMENT = {"field": "sentiment", "metric": "accuracy", "at_least": 0.6}
 
 
-def put_tests(lab: Lab, model: str, *tests: dict[str, Any], severity: str = "error") -> None:
+def put_tests(lab: Lab, model: str, *tests: dict[str, Any], severity: str = "error", **config: str) -> None:
     """Put `label_quality` tests on a model, or on the source of labels."""
-    written = [{"dbt_labels.label_quality": {"arguments": test, "config": {"severity": severity}}} for test in tests]
+    written = [
+        {"dbt_labels.label_quality": {"arguments": test, "config": {"severity": severity, **config}}} for test in tests
+    ]
     labels = lab.folder / "models" / "labels.yml"
     if model == "comment_labels":
         document = yaml.safe_load(labels.read_text())
@@ -95,6 +97,18 @@ def test_a_build_fails_where_labels_are_below_what_is_asked(
     assert gate_failures(changed.project, changed.project.tasks[0]) == [
         "sentiment: accuracy of version 1 is 0.750 [0.301, 0.954] on 4 gold texts, below 0.751"
     ]
+
+
+@pytest.mark.parametrize("model", ["comment_labels", "comments_to_label"])
+def test_a_gate_finds_its_task_behind_an_alias_and_a_where(changed: Lab, model: str) -> None:
+    three_of_four(changed)
+    pending = changed.folder / "models" / "comments_to_label.sql"
+    pending.write_text("{{ config(alias='texts_that_wait') }}\n" + pending.read_text())
+    put_tests(changed, model, SENTIMENT, where="text_key is not null")
+    assert dbt(changed, "run", "--select", "comments_to_label").success
+    assert run_gate(changed).success
+    put_tests(changed, model, SENTIMENT | {"at_least": 0.9}, where="text_key is not null")
+    assert list(run_gate(changed).failures.values()) == [1]
 
 
 def test_a_failing_gate_shows_what_it_found(changed: Lab) -> None:

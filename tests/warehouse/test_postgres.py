@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from connector.errors import WarehouseError
+from connector.errors import ProjectError, WarehouseError
+from connector.warehouse.tables import Ledger
 from connector.warehouse.texts import count_texts
 from tests.contestant import Contestant
 from tests.lab import Server
@@ -39,6 +40,42 @@ def test_a_text_column_with_capitals_is_found_as_it_is_written(postgres_lab: Pos
     assert count_texts(lab.project, lab.project.tasks[0]).pending == {"new": 3}
     assert lab.run(server.provider()).labelled == 3
     assert set(lab.labels()) == {"Loved it", "Hated it", "The music was fine"}
+
+
+def test_roles_may_read_the_labels_after_the_first_build_and_not_the_ledger(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    lab = PostgresLab(tmp_path, postgres)
+    lab.add_comments(COMMENTS)
+    lab.sql("do $$ begin create role reporter; exception when duplicate_object then null; end $$")
+    settings = lab.folder / "dbt_project.yml"
+    settings.write_text(settings.read_text() + "on-run-end: \"{{ dbt_labels.grant_select(['reporter']) }}\"\n")
+    lab.build()
+
+    def may_read(table: str) -> bool:
+        return bool(lab.sql(f"select has_table_privilege('reporter', 'main_labels.{table}', 'select')")[0][0])
+
+    assert lab.sql("select has_schema_privilege('reporter', 'main_labels', 'usage')") == [(True,)]
+    assert [may_read(table) for table in ("comment_labels", "label_events", "label_claims")] == [True, False, False]
+    lab.add_task()
+    lab.dbt("build")
+    assert may_read("comment_moods")
+
+
+def test_a_schema_whose_name_would_be_cut_is_refused(postgres: PostgresServer, tmp_path: Path) -> None:
+    lab = PostgresLab(tmp_path, postgres)
+    lab.add_comments(COMMENTS)
+    profiles = lab.folder / "profiles.yml"
+    profiles.write_text(profiles.read_text().replace("schema: main\n", f"schema: {'m' * 57}\n"))
+    with pytest.raises(ProjectError):
+        lab.build()
+    with pytest.raises(WarehouseError, match="has more than 63 bytes"):
+        Ledger(lab.project, "").check(lab.project.tasks)
+    assert lab.sql("select nspname from pg_namespace where nspname like 'mmm%\\_%'") == []
+    profiles.write_text(profiles.read_text().replace("m" * 57, "m" * 56))
+    lab.reparse()
+    lab.build()
+    assert lab.sql(f"select count(*) from {'m' * 56}_labels.comment_labels") == [(0,)]
 
 
 def test_of_two_first_builds_at_once_on_an_empty_database_each_ends_well_or_says_to_run_again_and_then_does(

@@ -8,6 +8,7 @@ import pytest
 
 from connector.errors import WarehouseError
 from connector.ledger import State
+from connector.run import Settings
 from connector.warehouse.tables import Ledger
 from connector.warehouse.texts import count_labels, count_texts
 from tests.books import check_money
@@ -122,6 +123,41 @@ def test_a_new_field_of_every_type_becomes_a_column_and_is_filled(lab: Lab, serv
         assert isinstance(cost, Decimal)
     assert set(count_labels(lab.project, lab.project.tasks[0])["calm"]) <= {"true", "false"}
     lab.dbt("build")
+
+
+def test_fields_may_have_the_names_that_sql_of_ours_uses_itself(lab: Lab, server: Server) -> None:
+    fields = [
+        {"name": "member", "type": "any_of", "values": ["acting", "plot"]},
+        {"name": "value", "type": "any_of", "values": ["acting", "plot"]},
+        {"name": "labels", "type": "one_of", "values": ["good", "bad"]},
+        {"name": "col", "type": "boolean"},
+    ]
+    lab.edit_task(fields=fields)
+    lab.build()
+    assert lab.run(server.provider()).labelled == 3
+    assert count_labels(lab.project, lab.project.tasks[0]).keys() == {"member", "value", "labels", "col"}
+    lab.dbt("build")
+
+
+def test_a_build_with_empty_passes_and_the_next_one_is_whole_again(lab: Lab, server: Server) -> None:
+    assert lab.run(server.provider(), Settings(limit=1, poll_seconds=0.01)).labelled == 1
+    lab.dbt("build", "--empty")
+    lab.dbt("build")
+    assert count_texts(lab.project, lab.project.tasks[0]).pending == {"new": 2}
+    assert len(lab.labels()) == 1
+
+
+def test_the_comments_are_those_of_the_model_that_has_them_and_not_of_a_list_to_leave_out(lab: Lab) -> None:
+    models = lab.folder / "models"
+    left_out = "select comment_text, text_key from {{ ref('stg_comments') }} where comment_text = 'Hated it'"
+    (models / "a_list.sql").write_text("{{ config(materialized='table') }}" + left_out)
+    pending = (models / "comments_to_label.sql").read_text()
+    listed = "select * from texts where text_key not in (select text_key from {{ ref('a_list') }})"
+    (models / "comments_to_label.sql").write_text(f"with texts as (select * from ({pending}) as p) {listed}")
+    lab.reparse()
+    lab.build()
+    counts = count_texts(lab.project, lab.project.tasks[0])
+    assert (counts.pending, counts.comments, counts.texts, counts.blank) == ({"new": 2}, 6, 4, 1)
 
 
 def test_a_plain_dbt_build_makes_every_model_of_the_package_and_its_tests_pass(lab: Lab, server: Server) -> None:

@@ -6,20 +6,17 @@
 -#}
 {% macro batches(events) %}
 {%- set ranked = dbt_labels.batch_states() -%}
+{%- set rank -%}
+case event {%- for state in ranked %} when '{{ state.name }}' then '{{ "%02d" | format(loop.index) }}' {%- endfor %} end
+{%- endset -%}
     select
         batch_key,
         max(project) as project,
         max(label_table) as label_table,
         max(version) as version,
-        case max(
-            case event
-                {%- for state in ranked %}
-                when '{{ state.name }}' then {{ loop.index }}
-                {%- endfor %}
-            end
-        )
+        case max({{ rank }})
             {%- for state in ranked %}
-            when {{ loop.index }} then '{{ state.name }}'
+            when '{{ "%02d" | format(loop.index) }}' then '{{ state.name }}'
             {%- endfor %}
         end as state,
         max(run_key) as run_key,
@@ -52,8 +49,10 @@
         max(reasoning_tokens) as reasoning_tokens,
         max(cost_usd) as cost_usd,
         max(uncosted) as uncosted,
-        max(reason) as reason,
-        max(message) as message,
+        {%- for column in ["reason", "message"] %}
+        -- of the event that gives the state: the greatest is that of the highest rank, which stands in front
+        nullif(substr(max({{ dbt.concat([rank, "coalesce(" ~ column ~ ", '')"]) }}), 3), '') as {{ column }},
+        {%- endfor %}
         max(task_snapshot) as task_snapshot,
         min(case when event = 'planned' then event_at end) as planned_at,
         max(case when event = 'creating' then event_at end) as creating_at,

@@ -5,6 +5,11 @@
         {% do dbt_labels.labels_schema() %}
     {% endif %}
     {% if execute and flags.WHICH in ["build", "run", "retry"] and var("dbt_labels_make_tables", true) %}
-        {% do dbt_labels.run_statements(dbt_labels.ddl(dbt_labels.tasks())) %}
+        {% set statements = dbt_labels.ddl(dbt_labels.tasks()) %}
+        {% do dbt_labels.run_statements(statements) %}
+        {#- dbt looked before they were there, and would not look again in this command #}
+        {% for task in dbt_labels.tasks() if statements %}
+            {% do adapter.cache_added(dbt_labels.labels_relation(task.table).incorporate(type="table")) %}
+        {% endfor %}
     {% endif %}
 {% endmacro %}

@@ -17,7 +17,7 @@ with settled as (
 -- before equal texts are grouped: most are settled, and need not be
 open_texts as (
     select *
-    from {{ texts }} as texts
+    from (select * from {{ texts }}) as texts
     where not exists (select 1 from settled where settled.text_key = texts.text_key)
 ),
 

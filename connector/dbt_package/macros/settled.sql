@@ -3,7 +3,8 @@
 
     The single place that decides this. The pending macro uses it, and the connector runs it again on whatever the
     pending model returns, so that a stale table can not have a text paid for twice. A key can appear more than once.
-    `read_from` is another schema's table of labels (dbt_labels_read_from), where there is one.
+    `read_from` is another schema's table of labels (dbt_labels_read_from), where there is one. A relation that gets a name
+    here stands in brackets: with `--empty` dbt writes one that has a name already.
 -#}
 {% macro settled(table, version, labels, claims, events, read_from=none) %}
 {%- set holding = dbt_labels.batch_states() | selectattr("holds") | map(attribute="name") | list -%}
@@ -31,7 +32,7 @@
     select
         claimed.text_key,
         'in_flight' as why
-    from {{ claims }} as claimed
+    from (select * from {{ claims }}) as claimed
     where
         claimed.label_table = '{{ table }}'
         and claimed.version = {{ version }}

@@ -17,7 +17,7 @@
                     {% do unfit.append(field) %}
                 {% endfor %}
                 {% if not unfit %}
-                    {% do found.append(dict(block, name=node.name, version=block.get("version", 1))) %}
+                    {% do found.append(dict(block, name=node.name, unique_id=node.unique_id, version=block.get("version", 1))) %}
                 {% endif %}
             {% endif %}
         {% endfor %}

@@ -18,12 +18,13 @@
     where {{ adapter.quote(field) }} is not null
 {%- endmacro %}
 
+{#- No field can have a name that begins with `_`. -#}
 {% macro postgres__unnest_labels(labels, field, keys) -%}
     select
         {% for key in keys %}{{ key }}, {% endfor %}
-        members.member as value
+        _members._member as value
     from {{ labels }}
-    cross join lateral json_array_elements_text(cast({{ adapter.quote(field) }} as json)) as members (member)
+    cross join lateral json_array_elements_text(cast({{ adapter.quote(field) }} as json)) as _members (_member)
     where {{ adapter.quote(field) }} is not null
 {%- endmacro %}
 

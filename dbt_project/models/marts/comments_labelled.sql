@@ -45,12 +45,16 @@ final as (
         from {{ this }} as present
         where
             present.comment_id = labelled.comment_id
+            and present.platform is not distinct from labelled.platform
+            and present.film is not distinct from labelled.film
+            and present.posted_at is not distinct from labelled.posted_at
             and present.text_key = labelled.text_key
             and present.label_version = labelled.label_version
-            and present.labelled_at is not distinct from labelled.labelled_at
             and present.sentiment is not distinct from labelled.sentiment
             and present.intent is not distinct from labelled.intent
             and present.themes is not distinct from labelled.themes
+            and present.labelled_by = labelled.labelled_by
+            and present.labelled_at is not distinct from labelled.labelled_at
     )
     {% endif %}
 )

@@ -8,7 +8,7 @@ labelled as (
 ),
 
 rejections as (
-    select distinct text_key
+    select text_key
     from {{ ref("dbt_labels", "label_rejections") }}
     where label_table = '{{ task.table }}' and version = {{ task.version }}
 ),

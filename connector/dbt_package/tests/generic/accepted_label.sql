@@ -5,17 +5,17 @@
     On a task's source table the task is found by the table; elsewhere name its pending model: `arguments: {task: ...}`.
 -#}
 {% test accepted_label(model, column_name, task=none) %}
-{%- set found = dbt_labels.tasks()
-    | selectattr("name" if task else "table", "equalto", task or model.identifier) | list -%}
-{%- if not execute or not found -%}
-    {%- if execute -%}
-        {{ exceptions.raise_compiler_error("accepted_label: no task for `" ~ (task or model.identifier) ~ "`") }}
-    {%- endif -%}
+{%- if not execute -%}
     select 1 as no_task where 1 = 0
 {%- else -%}
-    {%- set fields = found[0].fields | selectattr("name", "equalto", column_name) | list -%}
+    {%- set wanted = task -%}
+    {%- set task = dbt_labels.task_of_test(wanted) -%}
+    {%- if task is none -%}
+        {{ exceptions.raise_compiler_error("accepted_label: no task for `" ~ (wanted or model) ~ "`") }}
+    {%- endif -%}
+    {%- set fields = task.fields | selectattr("name", "equalto", column_name) | list -%}
     {%- if not fields or not fields[0]["values"] -%}
-        {{ exceptions.raise_compiler_error("accepted_label: task `" ~ found[0].name ~ "` has no values for `" ~ column_name ~ "`; where its fields have changed, run `dbt-labels sync`") }}
+        {{ exceptions.raise_compiler_error("accepted_label: task `" ~ task.name ~ "` has no values for `" ~ column_name ~ "`; where its fields have changed, run `dbt-labels sync`") }}
     {%- endif -%}
     {%- set field = fields[0] -%}
     {%- set present = dbt_labels.column_names(model) -%}
@@ -29,7 +29,7 @@ with labels as (
         {{ adapter.quote(column_name) }} is not null
         {%- if not present or "version" in present %}
         and (
-            version = {{ found[0].version }}
+            version = {{ task.version }}
             {%- if "overridden_fields" in present %}
             or {{ dbt.position("'," ~ column_name ~ ",'", dbt.concat(["','", "overridden_fields", "','"])) }} > 0
             {%- endif %}

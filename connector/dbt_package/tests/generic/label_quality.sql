@@ -6,17 +6,14 @@
     the task names under `gold` is used; `gold: ref(...)` has dbt build it first.
 -#}
 {% test label_quality(model, field, metric, at_least, task=none, gold=none) %}
-{%- set found = [] -%}
-{%- for known in dbt_labels.tasks() if known.name == (task or model.identifier) or (not task and known.table == model.identifier) -%}
-    {%- do found.append(known) -%}
-{%- endfor -%}
 {%- if not execute -%}
     select 1 as no_task where 1 = 0
 {%- else -%}
-    {%- if not found -%}
-        {{ exceptions.raise_compiler_error("label_quality: no task for `" ~ (task or model.identifier) ~ "`") }}
+    {%- set wanted = task -%}
+    {%- set task = dbt_labels.task_of_test(wanted) -%}
+    {%- if task is none -%}
+        {{ exceptions.raise_compiler_error("label_quality: no task for `" ~ (wanted or model) ~ "`") }}
     {%- endif -%}
-    {%- set task = found[0] -%}
     {%- set fields = dbt_labels.judged_fields(task) | selectattr("name", "equalto", field) | list -%}
     {%- if not fields -%}
         {{ exceptions.raise_compiler_error(
