@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from connector.provider import Provider
 from tests.lab import KEY, Server
+from tests.limit import LONGEST_SECONDS
 
 LOOK = "GET /v1/batches/[^/]+"
 CANCEL = "POST /v1/batches/[^/]+/cancel"
@@ -83,7 +84,7 @@ class Between:
             if re.fullmatch(wanted, asked):
                 return dropped
         ours = ("host", "connection", "content-length", "transfer-encoding")
-        async with httpx.AsyncClient(verify=False, trust_env=False) as client:
+        async with httpx.AsyncClient(verify=False, trust_env=False, timeout=LONGEST_SECONDS) as client:
             answer = await client.request(
                 request.method,
                 self.server.base_url.removesuffix("/v1") + request.url.path,

@@ -24,6 +24,11 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# what somebody's shell tells dbt, the client or us is not meant for a test
+for _name in list(os.environ):
+    if _name.startswith(("DBT_", "OPENAI_", "LAB_")) and _name != "DBT_LABELS_TEST_SPARK":
+        del os.environ[_name]
+
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 

@@ -23,7 +23,7 @@ from connector.provider import Provider
 from connector.run import Settings
 from connector.warehouse.project import Options, Project, parse_project
 from tests.forked import start_server
-from tests.limit import LONGEST_SECONDS
+from tests.limit import LONGEST_SECONDS, rounds
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ROOT / "tests" / "project"
@@ -70,6 +70,13 @@ class Server:
     def faults(self, **faults: Any) -> None:
         """Replace the active faults."""
         self.control("PUT", "/local/faults", faults)
+
+    def ended(self, status: str) -> None:
+        """Wait until every batch there is has ended, with this status."""
+        for _ in rounds():
+            listed = self.control("GET", "/v1/batches?limit=100")["data"]
+            if listed and all(batch["status"] == status for batch in listed):
+                return
 
     def executions(self) -> list[dict[str, Any]]:
         """Return every request that was executed, in the shape the server documents."""

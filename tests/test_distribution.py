@@ -47,7 +47,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     if not (ROOT / ".git").exists():
         pytest.skip("only a clone knows which files are the repository's")
     source = tmp_path_factory.mktemp("source")
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     found = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     files = {name for name in found if name and (ROOT / name).exists()}
     for name in files | set(RUBBISH):

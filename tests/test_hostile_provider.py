@@ -261,6 +261,7 @@ def test_moving_the_table_while_a_batch_is_live_asks_before_it_pays_again(lab: L
 def test_a_limit_holds_for_texts_that_come_back_from_an_earlier_run_too(lab: Lab, server: Server) -> None:
     server.faults(expire_after={"share": 0.0, "times": 1})
     lab.run(server.provider(), ONCE)
+    server.ended("expired")
     summary = lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0, limit=1))
     assert summary.labelled == 1
     assert lab.sql("select count(*) from main_labels.label_claims") == [(3 + 1,)]

@@ -56,6 +56,7 @@ def test_an_id_that_names_somebody_elses_batch_is_left_as_it_is_and_nothing_is_s
 def test_a_batch_that_never_ends_is_left_after_two_days_and_loaded_once_it_has(lab: Lab, between: Between) -> None:
     between.change(LOOK, edited(status="resting", output_file_id=None))
     assert lab.run(between.provider(), PATIENT_ONCE).problems == [], "a word that is not known is waited for at first"
+    between.server.ended("completed")
     lab.sql("update main_labels.label_events set event_at = event_at - interval 49 hour")
     [problem] = lab.run(between.provider()).problems
     assert "after 2 days the provider still calls batch_" in problem
@@ -143,6 +144,7 @@ def test_to_cancel_what_has_just_ended_is_no_error_and_its_answers_are_loaded(
     lab: Lab, between: Between, status: int
 ) -> None:
     lab.run(between.provider(), PATIENT_ONCE)
+    between.server.ended("completed")
 
     def still_running(answer: httpx.Response) -> Response | None:
         # for a while after it was asked to stop as well

@@ -103,8 +103,7 @@ def test_a_packed_request_that_fails_as_a_whole_is_asked_again_text_by_text(
 def test_a_packed_request_that_was_not_carried_out_is_packed_again(lab: Lab, server: Server) -> None:
     server.faults(row_500={"share": 1.0})
     lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0, once=True))
-    while server.control("GET", "/local/stats")["queues"]["gpt-6-luna"]["enqueued_tokens"]:
-        pass
+    server.ended("completed")
     server.faults()
     assert lab.run(server.provider()).labelled == 27
     assert lab.outcomes() == {"labelled": 27, "failed:unavailable": 27}

@@ -98,6 +98,7 @@ def test_what_waits_in_the_queue_leaves_less_room_for_the_next_run(lab: Lab, ser
 def test_a_limit_named_more_than_a_day_ago_is_forgotten(lab: Lab, start_server: StartServer) -> None:
     server = start_server("--enqueued-token-limit", "5000")
     lab.run(server.provider(), ONCE)
+    server.ended("failed")
     lab.run(server.provider(), ONCE)
     identity = server.provider().identify()
     assert read_queue(lab.project, lab.project.tasks[0], identity).limit == 5_000

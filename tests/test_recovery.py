@@ -11,6 +11,7 @@ from connector.ledger import State
 from connector.provider import Provider
 from connector.run import Settings
 from tests.lab import Lab, Server
+from tests.limit import rounds
 
 PATIENT = Settings(poll_seconds=0.02, grace_seconds=3600.0)
 ONCE = Settings(poll_seconds=0.01, grace_seconds=0.0, once=True)
@@ -113,7 +114,7 @@ def test_a_refused_key_stops_the_run_and_leaves_everything(lab: Lab, server: Ser
 def test_an_output_gone_after_30_days_is_lost_and_its_texts_stay_claimed(lab: Lab, server: Server) -> None:
     server.faults(content_404_first={"times": 1000})
     lab.run(server.provider(), ONCE)
-    for _ in range(200):
+    for _ in rounds():
         lab.run(server.provider(), ONCE)
         if lab.states() == ["ended"]:
             break

@@ -95,7 +95,7 @@ class Lab:
         url = str(client.base_url).removesuffix("v1/")
         headers = {"Authorization": f"Bearer {client.api_key}"}
         # Without certificates to load, a client is made in no time.
-        control = httpx.Client(base_url=url, headers=headers, timeout=30, verify=False)
+        control = httpx.Client(base_url=url, headers=headers, timeout=DEADLINE_SECONDS, verify=False)
         return self._resources.enter_context(control)
 
     def line(self, number: int, text: str | None = None, **body: Any) -> Line:

@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from connector.local import AddressUnusable, LocalServer, MissingExtra, ServerSettings, StateInUse, settings
+from tests.limit import LONGEST_SECONDS
 
 
 def test_a_batch_answers_every_request_once_in_another_order(lab: Any) -> None:
@@ -187,11 +188,11 @@ def forget_the_wait(path: Path) -> None:
 
 
 def test_a_server_in_this_process_resumes_its_batches_too(lab: Any) -> None:
-    with lab.server(faults={"slow": 1}) as server:
+    with lab.server(faults={"slow": 3600}) as server:
         client = lab.client(server.base_url)
         batch_id = lab.create(client, lab.lines(10))
         lab.wait(lambda: client.batches.retrieve(batch_id).request_counts.completed == 5)
-    client = lab.open()
+    client = lab.open(faults={"slow": 0})
     assert lab.finish(client, batch_id).request_counts.completed == 10
     assert len(lab.executions(client)) == 10
 
@@ -199,7 +200,7 @@ def test_a_server_in_this_process_resumes_its_batches_too(lab: Any) -> None:
 def test_sigterm_ends_a_server_cleanly(lab: Any) -> None:
     process, _ = lab.spawn()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=LONGEST_SECONDS) == 0
 
 
 def test_two_servers_on_one_state_directory_are_refused(lab: Any) -> None:
@@ -208,7 +209,7 @@ def test_two_servers_on_one_state_directory_are_refused(lab: Any) -> None:
         lab.serve()
     command = [sys.executable, "-m", "connector.local", "--state-dir", str(lab.directory / "state"), "--token", "t"]
     root = Path(__file__).resolve().parents[2]
-    second = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    second = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=LONGEST_SECONDS)
     assert second.returncode == 1
     assert "another server" in second.stderr
     assert "Traceback" not in second.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -92,8 +93,7 @@ def test_stats_tell_how_long_tokens_were_enqueued(lab: Any) -> None:
 
 
 def test_a_batch_takes_its_time_though_its_rows_are_done(lab: Any) -> None:
-    client = lab.open(workers=1, faults={"duration": 1.0})
-    started = time.monotonic()
+    client = lab.open(workers=1, faults={"duration": 3600})
     slow = lab.create(client, lab.lines(10))
     lab.wait(lambda: client.batches.retrieve(slow).request_counts.completed == 10)
     batch = client.batches.retrieve(slow)
@@ -101,13 +101,12 @@ def test_a_batch_takes_its_time_though_its_rows_are_done(lab: Any) -> None:
     lab.control(client).put("/local/faults", json={})
     assert lab.run(client, lab.lines(2)).status == "completed"
     assert client.batches.retrieve(slow).status == "in_progress"
-    assert lab.finish(client, slow).status == "completed"
-    assert 1.0 <= time.monotonic() - started < 10
-    lab.control(client).put("/local/faults", json={"duration": 3600})
-    cancelled = lab.create(client, lab.lines(2))
-    lab.wait(lambda: client.batches.retrieve(cancelled).request_counts.completed == 2)
-    client.batches.cancel(cancelled)
-    assert lab.finish(client, cancelled).status == "cancelled"
+    client.batches.cancel(slow)
+    assert lab.finish(client, slow).status == "cancelled"
+    lab.control(client).put("/local/faults", json={"duration": 1.0})
+    started = time.monotonic()
+    assert lab.run(client, lab.lines(2)).status == "completed"
+    assert time.monotonic() - started >= 1.0
 
 
 def test_more_batches_than_an_hour_has_are_refused_with_the_time_to_wait(lab: Any) -> None:
@@ -116,13 +115,15 @@ def test_more_batches_than_an_hour_has_are_refused_with_the_time_to_wait(lab: An
     file_id = lab.upload(client, lab.lines(1))
     with pytest.raises(openai.BadRequestError):
         lab.create_from(client, file_id, completion_window="1h")
+    started = time.monotonic()
     for _ in range(2):
         lab.create_from(client, file_id)
     for _ in range(2):
         with pytest.raises(openai.RateLimitError) as caught:
             lab.create_from(client, file_id)
         assert caught.value.code == "rate_limit_exceeded"
-        assert 3590 <= int(caught.value.response.headers["retry-after"]) <= 3600
+        earliest = 3600 - math.ceil(time.monotonic() - started)
+        assert earliest <= int(caught.value.response.headers["retry-after"]) <= 3600
     assert len(list(client.batches.list())) == 2
     assert lab.run(other, lab.lines(1)).status == "completed"
 

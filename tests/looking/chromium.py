@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.limit import LONGEST_SECONDS
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # nothing of the browser's own, so that what is asked for is the page's
 QUIET = (
@@ -41,7 +43,7 @@ def open_page(browser: str, address: str, folder: Path, *options: str) -> Page:
     log = folder / "network.json"
     command = [browser, *QUIET, *options, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}"]
     command += ["--virtual-time-budget=10000", "--dump-dom", address]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, timeout=LONGEST_SECONDS, check=True)
     html = re.sub(r"<(style|script)\b.*?</\1>", "", done.stdout.decode(), flags=re.DOTALL)
     return Page(html, _asked(log))
 

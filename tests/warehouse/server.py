@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.limit import limited
+from tests.limit import LONGEST_SECONDS, limited
 
-_START_SECONDS = 30
+_START_SECONDS = LONGEST_SECONDS
 _STARTS = 3
 
 

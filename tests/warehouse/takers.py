@@ -17,6 +17,7 @@ from typing import Any
 from connector.errors import LabelsError
 from connector.warehouse.project import Options, Project, parse_project
 from connector.warehouse.tables import Ledger
+from tests.limit import LONGEST_SECONDS
 
 
 def _try(project: Project, name: str, rounds: int, barrier: Barrier, heard: Any) -> None:
@@ -52,7 +53,7 @@ def _begin(what: str, folder: Path, *rest: Any) -> None:
 def main() -> None:
     folder, takers, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     context = multiprocessing.get_context("spawn" if sys.argv[4:] else "fork")
-    barrier, heard = context.Barrier(takers, timeout=120), context.Queue()
+    barrier, heard = context.Barrier(takers, timeout=LONGEST_SECONDS), context.Queue()
     names = [f"taker {number}" for number in range(takers)]
     if sys.argv[4:]:
         what = sys.argv[4]
@@ -66,7 +67,7 @@ def main() -> None:
         process.start()
     answers: list[list[str]] = [[] for _ in range(rounds)]
     for _ in range(takers * rounds):
-        number, said = heard.get(timeout=120)
+        number, said = heard.get(timeout=LONGEST_SECONDS)
         answers[number].append(said)
     for process in processes:
         process.join()

@@ -62,7 +62,7 @@ def test_a_lease_is_taken_once_and_given_up_at_the_end(lab: Lab) -> None:
 
 
 def test_a_lease_of_another_machine_ends_by_the_warehouses_clock_only(lab: Lab) -> None:
-    _insert(lab, "1:1.00:elsewhere", "elsewhere", seconds=30)
+    _insert(lab, "1:1.00:elsewhere", "elsewhere", seconds=600)
     with pytest.raises(LeaseHeld, match="process 1 on elsewhere, since"):
         with Ledger(lab.project, "mine").leased([TABLE]):
             pass
@@ -202,7 +202,7 @@ def test_of_many_that_try_at_once_one_gets_the_lease_and_the_others_hear_of_it(
     lab: PostgresLab = request.getfixturevalue(f"{engine}_lab")
     forced = FORCED if engine == "dbapi" else ()
     command = [sys.executable, "-m", *forced, "tests.warehouse.takers", str(lab.folder), str(TAKERS), str(ROUNDS)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=LONGEST_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     heard = json.loads(done.stdout.splitlines()[-1])
     assert len(heard) == ROUNDS

@@ -12,6 +12,7 @@ import pytest
 
 from tests.books import check_money
 from tests.lab import KEY, ROOT, Server
+from tests.limit import LONGEST_SECONDS
 from tests.warehouse.spark_lab import SparkLab
 
 # written in slices of two rows, so that the three claims are two slices, and so are the three labels
@@ -34,7 +35,7 @@ def test_a_run_on_spark_that_is_killed_is_finished_by_the_next(
     order = {"key": KEY, "base_url": server.base_url, "kill_at": kill_at, "transactions": False, "write_rows": 2}
     command = [sys.executable, "-m", "tests.crash", str(spark_lab.folder), "alone"]
     killed = subprocess.run(
-        command, input=json.dumps(order), capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+        command, input=json.dumps(order), capture_output=True, text=True, cwd=ROOT, timeout=LONGEST_SECONDS, check=False
     )
     assert killed.returncode == -9, killed.stdout + killed.stderr
 

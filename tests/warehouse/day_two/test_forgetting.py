@@ -253,6 +253,7 @@ def test_a_list_of_files_that_proves_nothing_is_needed_only_where_a_file_may_be_
 def test_of_a_refusal_a_word_is_kept_and_no_sentence(lab: Lab, server: Server) -> None:
     server.faults(fail_validation={"code": "bad text: Loved it", "message": "no", "times": 1})
     lab.run(server.provider(), ONCE)
+    server.ended("failed")
     lab.run(server.provider(), ONCE)
     assert lab.sql("select distinct reason from main_labels.label_events where event = 'refused'") == [("unknown",)]
 
@@ -264,8 +265,7 @@ def test_what_came_of_a_batch_that_was_given_up_in_doubt_is_deleted_with_it(
     lab.run(server.provider(), ONCE)
     [(batch_key,)] = lab.sql("select distinct batch_key from main_labels.label_claims")
     assert command("release", "--batch", batch_key, "--yes").code == 0
-    while server.control("GET", "/v1/batches")["data"][0]["status"] != "completed":
-        pass
+    server.ended("completed")
     assert len(_files(server)) == 2
     assert command("forget", "--key", key("Loved it"), "--yes", "--json").json["files"] == 2
     assert (_mentions(lab, "Loved it"), _files(server)) == ([], [])
