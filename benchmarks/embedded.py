@@ -1,6 +1,6 @@
 """Measure the local server's embedded engine on labelled comments, beside VADER alone, and its speed.
 
-    python benchmarks/embedded.py FOLDER [--most 6000]
+    python -m benchmarks.embedded FOLDER [--most 6000]
 
 FOLDER has reddit_sentiment.csv, intents.csv and themes.csv (columns id, text, label; several themes as a|b). Every
 figure is of texts as they stand, without training; prints one table.

@@ -1,6 +1,6 @@
 """What packing saves: tokens and dollars a label with several texts in a request, and whether labels stay the same.
 
-    python benchmarks/packing.py comments.csv [--texts 5000] [--asked 200]
+    python -m benchmarks.packing comments.csv [--texts 5000] [--asked 200]
 
 The file has the columns `text` and `label`. Tokens are counted (o200k_base), dollars are the listed batch price. Labels
 are asked of the local server's embedded model, each text alone and packed.

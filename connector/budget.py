@@ -23,10 +23,11 @@ class Charge:
 
 @dataclass(frozen=True)
 class Wall:
-    """The nearest wall: what is left before it, and which it is, for people."""
+    """The nearest wall: what is left before it, which it is, for people, and whether all tasks of the run share it."""
 
     left_usd: Decimal
     name: str
+    is_shared: bool = False
 
 
 def has_budget(task: Task, limit_usd: Decimal | None) -> bool:
@@ -51,5 +52,5 @@ def nearest_wall(task: Task, charges: Mapping[str, Charge], limit_usd: Decimal |
         walls.append(Wall(task.run.budget_usd_per_month - charge.month_usd, name))
     if limit_usd is not None:
         spent = sum((of_table.run_usd for of_table in charges.values()), Decimal(0))
-        walls.append(Wall(limit_usd - spent, f"`--budget-usd {limit_usd}`"))
+        walls.append(Wall(limit_usd - spent, f"`--budget-usd {limit_usd}`", is_shared=True))
     return min(walls, key=lambda wall: wall.left_usd)

@@ -13,7 +13,7 @@ from connector import __version__
 from connector.budget import has_budget
 from connector.errors import KeyRefused, LabelsError, ProfileError, QuotaExhausted, RateLimited
 from connector.price import batch_price, is_openai
-from connector.retirement import told_retirement
+from connector.retirement import Retirement, announced_retirement, told_retirement
 from connector.task import Task
 from connector.warehouse.project import Options, Project, declare_tasks, read_project
 from connector.warehouse.schema import check_tables
@@ -40,10 +40,15 @@ def check_setup(
     """Return every check in order; one that can not be made because an earlier one failed is left out.
 
     The provider is asked whatever is wrong with the project. A model is bad from its shutdown date, of which is told
-    before.
+    before; where nobody can be asked, by what was announced.
     """
+    base_url = (base_url or "").strip() or None
     checks, tasks = _check_project(options, names)
-    return [*checks, *_check_provider(tasks, api_key, base_url, today), *_check_prices(tasks, base_url)]
+    models = sorted({task.model for task in tasks})
+    asked = list(_check_provider(models, api_key, base_url, today))
+    if is_openai(base_url) and not any(check.name == "model" for check in asked):
+        asked += [_judge_model(model, told, today) for model in models if (told := announced_retirement(model))]
+    return [*checks, *asked, *_check_prices(tasks, base_url)]
 
 
 def _check_project(options: Options, names: tuple[str, ...]) -> tuple[list[Check], list[Task]]:
@@ -95,10 +100,10 @@ def _look_at_tables(project: Project, tasks: list[Task]) -> None:
         check_tables(session, tasks)
 
 
-def _check_provider(tasks: list[Task], api_key: str | None, base_url: str | None, today: date) -> Iterator[Check]:
+def _check_provider(models: list[str], api_key: str | None, base_url: str | None, today: date) -> Iterator[Check]:
     from connector.provider import connect
 
-    url = (base_url or "").strip()
+    url = base_url or ""
     address = _check_address(url)
     try:
         provider = connect(api_key, url or None) if address.ok else None
@@ -122,8 +127,8 @@ def _check_provider(tasks: list[Task], api_key: str | None, base_url: str | None
     else:
         yield address
         yield Check("key", True, f"accepted by {identity}")
-        for model in sorted({task.model for task in tasks}):
-            yield _check_model(provider, model, is_openai(url or None), today)
+        for model in models:
+            yield _check_model(provider, model, is_openai(base_url), today)
     finally:
         provider.close()
 
@@ -149,15 +154,17 @@ def _check_model(provider: Provider, model: str, of_openai: bool, today: date) -
     except LabelsError as error:
         return Check("model", False, error.message, error.hint)
     retirement = told_retirement(model, told) if told or of_openai else None
-    if retirement is None:
-        return Check("model", True, model)
+    return Check("model", True, model) if retirement is None else _judge_model(model, retirement, today)
+
+
+def _judge_model(model: str, retirement: Retirement, today: date) -> Check:
     hint = 'change `model` and pilot again; see "When a model retires" in docs/day-two.md'
     return Check("model", today < retirement.on, f"{model}: {retirement}", hint)
 
 
 def _check_prices(tasks: list[Task], base_url: str | None) -> Iterator[Check]:
     for task in tasks:
-        price = batch_price(task, (base_url or "").strip() or None)
+        price = batch_price(task, base_url)
         if price is not None:
             rate = price.rates[0]
             costs = f"{task.model}: {_usd(rate.input)} in, {_usd(rate.output)} out a million tokens in batches"

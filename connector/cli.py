@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any
 
 import click
 
@@ -19,7 +20,7 @@ from connector.command.server import serve
 from connector.command.setting import ddl, sync
 from connector.command.starting import init
 from connector.errors import LabelsError, UsageError
-from connector.interruption import INTERRUPTED, Interruption
+from connector.interruption import INTERRUPTED, Interrupted, Interruption
 from connector.plain import shown
 
 _COMMANDS = (
@@ -42,7 +43,16 @@ _COMMANDS = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; click would write an empty line for `KeyboardInterrupt`, between lines of JSON as well."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dbt-labels")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
 @click.option(
@@ -72,13 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = cli.main(given, prog_name="dbt-labels", obj=interruption, standalone_mode=False)
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - nobody else is left to tell a person
             code = _explain(error, interruption, show_traceback="--debug" in given[:1])
-    if code == INTERRUPTED:
-        _leave(code)
+    if code == INTERRUPTED and threading.active_count() > 1:
+        _leave_threads(code)
     sys.exit(code or 0)
 
 
-def _leave(code: int) -> NoReturn:
-    """End the process without waiting for threads: Python aborts where one of them is still inside a query."""
+def _leave_threads(code: int) -> None:
+    """End the process at once: Python aborts at its end where a thread that was left behind is inside a query."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
             stream.flush()
@@ -88,7 +98,7 @@ def _leave(code: int) -> NoReturn:
 def _explain(error: BaseException, interruption: Interruption, show_traceback: bool) -> int:
     """Say on stderr what ended the command and return its exit code."""
     # an interrupted database or dbt gives errors of its own
-    if interruption.happened or isinstance(error, (KeyboardInterrupt, click.exceptions.Abort)):
+    if interruption.happened or isinstance(error, (KeyboardInterrupt, Interrupted, click.exceptions.Abort)):
         interruption.say()
         return INTERRUPTED
     if isinstance(error, click.ClickException):

@@ -57,7 +57,13 @@ def look_at(run: Run, batches: Sequence[Batch]) -> None:
 
     What is young is looked at again soon, what has been there for hours less often: a fiftieth of its age is waited.
     """
-    waiting = [batch for batch in batches if batch.state is State.SUBMITTED and batch.batch_key not in run.stuck]
+    waiting = [
+        batch
+        for batch in batches
+        if batch.state is State.SUBMITTED
+        and batch.batch_key not in run.stuck
+        and not run.identity.contradicts(batch.provider)
+    ]
     run.seen.clear()
     if len(waiting) > 1:
         ids = {batch.provider_batch_id for batch in waiting if batch.provider_batch_id}

@@ -26,6 +26,10 @@ _SAY_SECONDS = 5.0
 _PATIENCE_SECONDS = 60.0
 
 
+class Interrupted(Exception):
+    """A command was ended by a signal: `KeyboardInterrupt` past the point where dbt and drivers listen for it."""
+
+
 @dataclass
 class Interruption:
     """Whether Ctrl-C or SIGTERM came, and what there is to do and to say then.

@@ -19,7 +19,6 @@ from connector.errors import (
     QuotaExhausted,
     RateLimited,
     RequestRefused,
-    UsageError,
     WarehouseError,
     WarehouseLocked,
     to_build,
@@ -30,9 +29,8 @@ from connector.plan import Plan, Standing
 from connector.planning import plan
 from connector.recovery import recover
 from connector.run import Progress, Run, Settings
-from connector.sending import Outbox, fill, make_room, open_outbox, send
+from connector.sending import Outbox, check_budget, check_origin, fill, make_room, open_outbox, send
 from connector.task import Task
-from connector.warehouse.origin import count_above, count_elsewhere, count_labels_of_others
 from connector.warehouse.project import Project
 from connector.warehouse.quality import gate_failures, gates
 from connector.warehouse.tables import Ledger
@@ -62,7 +60,8 @@ class Voice:
 class Summary:
     """What a run did; `in_flight` are the batches that the next run will find, `problems` what needs a person.
 
-    `standings` are how the tasks stand where there was nothing to do: nobody needs to count again.
+    `gated` are the tables whose task's quality gate does not hold. `standings` are how the tasks stand where there was
+    nothing to do: nobody needs to count again.
     """
 
     submitted: list[str] = field(default_factory=list)
@@ -72,20 +71,25 @@ class Summary:
     in_flight: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     over_budget: list[str] = field(default_factory=list)
+    gated: list[str] = field(default_factory=list)
     standings: list[Standing] = field(default_factory=list)
 
 
 def build(
     project: Project, tasks: Sequence[Task], connect: Callable[[], Provider], settings: Settings, voice: Voice
 ) -> Summary:
-    """Run dbt up to the pending models, label what they list, and run dbt on everything that reads the labels."""
+    """Run dbt up to the pending models, label what they list, and run dbt on everything that reads the labels.
+
+    What reads the labels of a task whose quality gate does not hold stays as it was.
+    """
     relations = [f"+{name}" for task in tasks for name in needed(task)]
     # nothing is labelled yet, so no measure of it can hold
     unmeasured = ["--exclude", "test_name:label_quality"] if any(task.gold for task in tasks) else []
     project.run_dbt("build", *_BUILDABLE, "--select", *relations, *unmeasured)
     summary = label(project, tasks, connect, settings, voice)
     voice.show([])  # what comes next is dbt's to say
-    sources = [source for task in tasks if (source := project.source_of(task))]
+    passed = [task for task in tasks if task.table not in summary.gated]
+    sources = [source for task in passed if (source := project.source_of(task))]
     project.run_dbt(
         "build",
         *_BUILDABLE,
@@ -122,7 +126,7 @@ def label(
     """Show the plan, have it confirmed, and run; where nothing is pending or in flight, no request is made at all."""
     stage(project, tasks)
     for task in tasks:
-        open_outbox(task, settings)  # a budget without a price is told before anything else
+        check_budget(task, settings)  # before anything else
     with project.kept_open():
         plans = plan(project, tasks, settings)
         in_flight = Ledger(project, "").batches(tables_of(project, tasks))
@@ -332,6 +336,7 @@ def _send_task(run: Run, outbox: Outbox) -> None:
             )
         return
     if failures := gate_failures(run.project, task):
+        run.gated.append(task.table)
         run.stop(task, f"its quality gate does not hold, so only gold texts are sent: {'; '.join(failures)}")
         return
     outbox.open_gate()
@@ -343,40 +348,9 @@ def _send_pending(run: Run, outbox: Outbox) -> None:
     fill(run, outbox)
     if outbox.shards is not None and not outbox.is_checked:
         run.provider.check_model(outbox.task.model)
-        _check_origin(run, outbox)
+        check_origin(run, outbox)
         outbox.is_checked = True
     send(run, outbox)
-
-
-def _check_origin(run: Run, outbox: Outbox) -> None:
-    """Raise `UsageError` where going on would pay again, unconfirmed, or mix providers' labels.
-
-    It pays again for texts whose labels lie in the task's earlier table, or are of a higher version.
-    """
-    task = outbox.task
-    others = count_labels_of_others(run.project, task, run.identity)
-    if others and "other-provider" not in run.settings.confirmed:
-        made = ", ".join(f"{texts} by {provider}" for provider, texts in others.items())
-        raise UsageError(
-            f"`{task.table}` has labels of version {task.version} made by another provider: {made};"
-            f" going on sends {outbox.waiting} more texts to {run.identity} and mixes the two",
-            "raise `version` to label everything by this one, or go on with `--confirm other-provider`",
-        )
-    earlier = count_elsewhere(run.project, task, [other.table for other in run.project.tasks])
-    if earlier and "moved-table" not in run.settings.confirmed:
-        had = ", ".join(f"{texts} in `{table}`" for table, texts in earlier.items())
-        raise UsageError(
-            f"task `{task.name}` had texts in another table ({had}); `{task.table}` does not know them,"
-            f" and going on sends {outbox.waiting} texts",
-            "move the rows to the new table first, or pay for them again with `--confirm moved-table`",
-        )
-    above, version = count_above(run.project, task)
-    if above and "lower-version" not in run.settings.confirmed:
-        raise UsageError(
-            f"task `{task.name}`: {above} texts that would be sent as version {task.version} are labelled or in flight"
-            f" in version {version}",
-            f"put `version: {version}` back, or pay for them again with `--confirm lower-version`",
-        )
 
 
 def _unresolved(run: Run) -> list[Batch]:
@@ -391,6 +365,7 @@ def _summary(run: Run) -> Summary:
         retried=run.retried,
         in_flight=[batch.batch_key for batch in run.ledger.batches(run.tables)],
         over_budget=list(run.over_budget.values()),
+        gated=run.gated,
         problems=[
             *(f"task with table `{table}` stopped: {why}" for table, why in run.stopped.items()),
             *(f"batch {key} is left as it is: {why}" for key, why in run.stuck.items()),

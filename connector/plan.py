@@ -87,16 +87,17 @@ class Cost:
 class Plan:
     """What a run would do for one task: how it stands, what sending costs, and what raising the version would.
 
-    `raise_texts` would be labelled again by a raised version, for about `raise_usd`. `above_texts` are pending and have
-    labels of the higher version `above_version`: the task's was lowered. `local_labels` are of this version and cost
-    nothing. `gate_failures` are what the labels so far do not reach of `gates`. The budgets are the task's.
-    `retirement` is that of its model, where it is announced.
+    `raise_texts` would be labelled again by a raised version, for about `raise_usd` and at most `raise_bound_usd`, as
+    the task asks today. `above_texts` are pending and have labels of the higher version `above_version`: the task's
+    was lowered. `local_labels` are of this version and cost nothing. `gate_failures` are what the labels so far do not
+    reach of `gates`. The budgets are the task's. `retirement` is that of its model, where it is announced.
     """
 
     standing: Standing
     cost: Cost
     raise_texts: int
     raise_usd: Decimal | None
+    raise_bound_usd: Decimal | None
     above_texts: int
     above_version: int
     local_labels: int

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from connector.estimate import make_estimate
 from connector.plan import NOTHING, Cost, Plan, Standing, measure, sample_key
-from connector.price import FREE, Usage, batch_price, is_openai, synchronous_price
+from connector.price import FREE, Price, batch_price, is_openai, synchronous_price
 from connector.retirement import announced_retirement
 from connector.run import Settings
 from connector.task import Task
-from connector.warehouse.money import read_history
+from connector.warehouse.money import History, read_history
 from connector.warehouse.origin import count_above, count_local_labels
 from connector.warehouse.project import Project
 from connector.warehouse.quality import gate_failures, gates
 from connector.warehouse.texts import (
     Which,
-    count_changed_wording,
     count_comments,
-    count_raised,
     count_texts,
     open_again_texts,
     sendable_texts,
 )
+from connector.warehouse.wording import count_changed_wording, count_raised, raised_texts
 
 
 def look(project: Project, tasks: Sequence[Task]) -> list[Standing]:
@@ -68,14 +67,14 @@ def _plan(project: Project, task: Task, settings: Settings) -> Plan:
         with sendable_texts(project, task, limit, sample_key(texts), which) as found:
             singly = synchronous_price(task, settings.base_url)
             cost = measure(task, found, estimate, price, singly, texts, of_comments)
-    again = count_raised(project, task) if standing.changed_wording else 0
+    raised = _raised(project, task, price, history) if standing.changed_wording else NOTHING
     above, version_above = count_above(project, task) if waiting else (0, 0)
-    each = None if history is None or price is None else price.cost(Usage(history.input_tokens, history.output_tokens))
     return Plan(
         standing=standing,
         cost=cost,
-        raise_texts=again,
-        raise_usd=None if each is None or not again else each * again,
+        raise_texts=raised.texts,
+        raise_usd=raised.expected_usd if raised.texts else None,
+        raise_bound_usd=raised.bound_usd if raised.texts else None,
         above_texts=above,
         above_version=version_above,
         local_labels=0 if settings.is_free else count_local_labels(project, task),
@@ -86,6 +85,16 @@ def _plan(project: Project, task: Task, settings: Settings) -> Plan:
         is_free=settings.is_free,
         retirement=announced_retirement(task.model) if is_openai(settings.base_url) and not settings.is_free else None,
     )
+
+
+def _raised(project: Project, task: Task, price: Price | None, history: History | None) -> Cost:
+    """Return what labelling again in the next version costs, asked as the task is today; no price without the texts."""
+    texts = count_raised(project, task)
+    estimate = make_estimate(task, None if history is None else history.output_tokens)
+    with raised_texts(project, task, sample_key(texts)) as found:
+        if found is None:
+            return replace(NOTHING, texts=texts, expected_usd=None, bound_usd=None)
+        return measure(task, found, estimate, price, None, texts, None)
 
 
 def price_again(

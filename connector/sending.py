@@ -22,6 +22,7 @@ from connector.shard import MAX_REQUESTS, NoRoom, Room, Shard, TooLarge, group, 
 from connector.task import Task
 from connector.warehouse.holder import DURATION_SECONDS
 from connector.warehouse.money import read_charges, read_history, read_queue
+from connector.warehouse.origin import count_above, count_elsewhere, count_labels_of_others
 from connector.warehouse.texts import Which, count_sendable, read_spool, spool_texts
 
 # shorter than the rest of a lease that was renewed just before
@@ -67,6 +68,7 @@ class Outbox:
     output_tokens: int | None = None
     queue_limit: int | None = None
     wall: str = ""
+    wall_tables: list[str] = field(default_factory=list)
     refills: int = 0
     needs_budget: bool = False
     doubts: int = 0
@@ -90,10 +92,10 @@ class Outbox:
         return self.has_sent_all(run) and (run.settings.pilot or not self.gold_only)
 
 
-def open_outbox(task: Task, settings: Settings, has_gate: bool = False, agreed_texts: int | None = None) -> Outbox:
-    """Return a task's outbox; with a gate, gold texts go first.
+def check_budget(task: Task, settings: Settings) -> Price | None:
+    """Return the price of a whole run; raises `UsageError` where there is a budget and nobody knows it.
 
-    Raises `UsageError` where there is a budget and nobody knows the price, unless the task is paused.
+    A paused task needs none.
     """
     price = FREE if settings.is_free else batch_price(task, settings.base_url)
     if price is None and has_budget(task, settings.budget_usd) and not task.run.paused:
@@ -101,6 +103,12 @@ def open_outbox(task: Task, settings: Settings, has_gate: bool = False, agreed_t
             f"task `{task.name}` has a budget, but the price of `{task.model}` is not known",
             "say what its batches cost in the task's `price` (`input_usd_per_mtok`, `output_usd_per_mtok`)",
         )
+    return price
+
+
+def open_outbox(task: Task, settings: Settings, has_gate: bool = False, agreed_texts: int | None = None) -> Outbox:
+    """Return a task's outbox; with a gate, gold texts go first. Raises `UsageError` as `check_budget` does."""
+    price = check_budget(task, settings)
     gold_only = has_gate or settings.pilot
     return Outbox(task, price, task.run.rows_per_request, gold_only=gold_only, agreed_texts=agreed_texts)
 
@@ -131,6 +139,37 @@ def fill(run: Run, outbox: Outbox) -> None:
         outbox.shards = write_shards(requests, make_template(outbox.task), run.folder, lambda: _room(run, outbox))
 
 
+def check_origin(run: Run, outbox: Outbox) -> None:
+    """Raise `UsageError` where going on would pay again, unconfirmed, or mix providers' labels.
+
+    It pays again for texts whose labels lie in the task's earlier table, or are of a higher version.
+    """
+    task = outbox.task
+    others = count_labels_of_others(run.project, task, run.identity)
+    if others and "other-provider" not in run.settings.confirmed:
+        made = ", ".join(f"{texts} by {provider}" for provider, texts in others.items())
+        raise UsageError(
+            f"`{task.table}` has labels of version {task.version} made by another provider: {made};"
+            f" going on sends {outbox.waiting} more texts to {run.identity} and mixes the two",
+            "raise `version` to label everything by this one, or go on with `--confirm other-provider`",
+        )
+    earlier = count_elsewhere(run.project, task, [other.table for other in run.project.tasks])
+    if earlier and "moved-table" not in run.settings.confirmed:
+        had = ", ".join(f"{texts} in `{table}`" for table, texts in earlier.items())
+        raise UsageError(
+            f"task `{task.name}` had texts in another table ({had}); `{task.table}` does not know them,"
+            f" and going on sends {outbox.waiting} texts",
+            "move the rows to the new table first, or pay for them again with `--confirm moved-table`",
+        )
+    above, version = count_above(run.project, task)
+    if above and "lower-version" not in run.settings.confirmed:
+        raise UsageError(
+            f"task `{task.name}`: {above} texts that would be sent as version {task.version} are labelled or in flight"
+            f" in version {version}",
+            f"put `version: {version}` back, or pay for them again with `--confirm lower-version`",
+        )
+
+
 def send(run: Run, outbox: Outbox) -> None:
     """Send shard after shard until nothing is left, or provider or budget want us to wait or stop."""
     while outbox.shards is not None and not outbox.pause_rounds and not _has_to_wait(run, outbox):
@@ -151,7 +190,7 @@ def send(run: Run, outbox: Outbox) -> None:
 def _has_to_wait(run: Run, outbox: Outbox) -> bool:
     """Tell whether the next shard has to wait: for the budget's room, the queue's, or the hour's."""
     if outbox.needs_budget:
-        if _in_flight(run, outbox.task):
+        if _in_flight(run, outbox):
             return True
         outbox.needs_budget = False
     queue = read_queue(run.project, outbox.task, run.identity, list(run.stuck))
@@ -164,8 +203,9 @@ def _has_to_wait(run: Run, outbox: Outbox) -> bool:
     return bool(outbox.queue_limit and queue.tokens and outbox.queue_limit - queue.tokens < _share(outbox.queue_limit))
 
 
-def _in_flight(run: Run, task: Task) -> list[Batch]:
-    return [batch for batch in run.ledger.batches([task.table]) if batch.batch_key not in run.stuck]
+def _in_flight(run: Run, outbox: Outbox) -> list[Batch]:
+    """Return the batches that may leave room before the outbox's wall by costing less than their bound."""
+    return [batch for batch in run.ledger.batches(outbox.wall_tables) if batch.batch_key not in run.stuck]
 
 
 def _share(queue_limit: int) -> int:
@@ -179,6 +219,7 @@ def _room(run: Run, outbox: Outbox) -> Room:
     if has_budget(task, limit_usd):
         wall = nearest_wall(task, read_charges(run.project, run.tables, run.ledger.run_key), limit_usd)
         left_usd, outbox.wall = wall.left_usd, wall.name
+        outbox.wall_tables = run.tables if wall.is_shared else [task.table]
     counted = left_usd is not None or outbox.queue_limit is not None
     return Room(
         estimate=make_estimate(task, outbox.output_tokens, counted),
@@ -191,16 +232,15 @@ def _room(run: Run, outbox: Outbox) -> Room:
 
 def _meet_wall(run: Run, outbox: Outbox, met: NoRoom) -> None:
     """Wait for batches that may cost less than their bound, or stop: what is left stays pending."""
-    table = outbox.task.table
-    if outbox.refills < _REFILLS and not run.settings.once and _in_flight(run, outbox.task):
+    named, waits = f"task `{outbox.task.name}`", not run.settings.once and bool(_in_flight(run, outbox))
+    if waits and outbox.refills < _REFILLS:
         outbox.refills += 1
         outbox.needs_budget = True
-        run.say(f"task `{outbox.task.name}` waits: more would pass {outbox.wall} before it is known what is sent cost")
+        run.say(f"{named} waits: more would pass {outbox.wall} before it is known what is sent cost")
         return
-    run.over_budget[table] = (
-        f"task `{outbox.task.name}`: {outbox.wall} has no room for the next request, which costs up to"
-        f" {met.bound_usd:.6f} dollars"
-    )
+    room = f"no room for the next request, which costs up to {met.bound_usd:.6f} dollars"
+    until = f" until it is known what is in flight cost, for which it waited {_REFILLS} times" if waits else ""
+    run.over_budget[outbox.task.table] = f"{named}: {outbox.wall} has {room}{until}"
 
 
 def send_shard(run: Run, outbox: Outbox, shard: Shard) -> bool:

@@ -14,6 +14,7 @@ from connector.estimate import Tally, make_estimate
 from connector.price import batch_price
 from connector.request import make_template
 from connector.run import Settings
+from connector.task import Task
 from tests.books import check_money, highest_charges
 from tests.lab import Lab, Server
 from tests.test_result import _task
@@ -103,6 +104,27 @@ def test_the_option_lowers_a_budget_and_never_raises_it(lab: Lab, server: Server
     higher = Settings(poll_seconds=0.01, grace_seconds=0.0, once=True, budget_usd=one * 1000)
     assert "`budget_usd:" in lab.run(server.provider(), higher).over_budget[0]
     assert max(highest_charges(lab).values()) <= one * 2
+
+
+def test_a_budget_of_all_tasks_waits_for_what_the_others_have_in_flight(lab: Lab, server: Server) -> None:
+    lab.add_task()
+    lab.dbt("run", "--select", "moods_to_label")
+    first, second = lab.project.tasks
+    texts = [
+        text for (text,) in lab.sql("select distinct comment_text from raw.comments where trim(comment_text) <> ''")
+    ]
+
+    def bound(task: Task) -> Decimal:
+        tally = Tally(batch_price(task))
+        for text in texts:
+            tally.add(make_estimate(task).measure(make_template(task), text))
+        assert tally.bound_usd is not None
+        return tally.bound_usd
+
+    budget = max(bound(first), bound(second)) + Decimal("0.000001")
+    summary = lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0, budget_usd=budget))
+    assert (summary.labelled, summary.over_budget) == (2 * len(texts), [])
+    assert max(highest_charges(lab).values()) <= budget
 
 
 def test_a_months_budget_is_that_of_all_its_runs_and_a_new_month_has_its_own(lab: Lab, server: Server) -> None:

@@ -49,7 +49,7 @@ def test_profile_and_target_are_told_from_the_rest_and_the_provider_is_asked_all
     bad = _bad(command, "--target", "nope")
     assert set(bad) == {"profile"}
     assert "does not have a target named 'nope'" in bad["profile"]["found"]
-    assert "profiles.yml is looked for in" in bad["profile"]["hint"]
+    assert "`--target` or `target` in the profile names one" in bad["profile"]["hint"]
     (lab.folder / "models" / "broken.yml").write_text("models: [")
     names = [check["name"] for check in json.loads(command("debug", "--json").out)]
     assert names == ["project", "base URL", "key"]
@@ -63,6 +63,19 @@ def test_tables_key_and_package_are_each_named(lab: Lab, command: Command, monke
     (lab.folder / "dbt_packages" / "dbt_labels").unlink()
     bad = _bad(command)
     assert "project" in bad
+
+
+def test_a_retirement_that_was_announced_is_told_where_nobody_can_be_asked(
+    lab: Lab, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    lab.edit_task(model="gpt-4o-mini")
+    said = command("debug")
+    assert said.code == 1
+    assert "model: gpt-4o-mini: it is shut down on 2027-01-14; gpt-6-luna is named to follow it" in said.out
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere.example:1/v1")
+    assert "shut down" not in command("debug").out, "others keep a model for as long as they like"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -133,6 +134,31 @@ def test_a_query_that_is_left_behind_does_not_keep_the_process() -> None:
         _, err = process.communicate()
     assert process.returncode == 130, err
     assert "Interrupted; nothing is lost." in err
+
+
+_INTERRUPTED = """
+import multiprocessing, os, signal, time
+import click
+from connector import cli
+
+held = multiprocessing.get_context("spawn").Semaphore()  # as dbt has some
+
+@click.command()
+def wait():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(3600)
+
+cli.cli.add_command(wait)
+cli.main(["--log-format", "json", "wait"])
+"""
+
+
+def test_an_interrupted_command_writes_nothing_but_json_where_that_is_asked_for() -> None:
+    process = subprocess.Popen([sys.executable, "-c", _INTERRUPTED], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    with limited(process):
+        _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert [json.loads(line)["event"] for line in err.splitlines()] == ["interrupted"]
 
 
 def test_dbt_interrupted_says_no_traceback(lab: Lab) -> None:

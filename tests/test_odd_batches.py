@@ -26,6 +26,7 @@ from tests.between import CANCEL, DESCRIBE, DOWNLOAD, LOOK, Between, edited, ref
 from tests.lab import QUICK, Lab, Server
 from tests.limit import limited, rounds
 
+ONCE_QUICK = Settings(poll_seconds=0.01, grace_seconds=0.0, once=True)
 PATIENT_ONCE = Settings(poll_seconds=0.01, grace_seconds=3600.0, once=True)
 
 
@@ -65,6 +66,23 @@ def test_a_batch_that_never_ends_is_left_after_two_days_and_loaded_once_it_has(l
     between.heal()
     assert lab.run(between.provider()).labelled == 3
     assert _sent(between.server) == (1, 3)
+
+
+def test_a_batch_of_another_provider_keeps_no_round_waiting(lab: Lab, server: Server) -> None:
+    server.faults(slow=3600)
+    lab.run(server.provider(), ONCE_QUICK)
+    lab.sql(
+        "update main_labels.label_events set provider = 'https://elsewhere.example/v1',"
+        " event_at = event_at - interval 20 hour"
+    )
+    server.faults(slow=0)
+    lab.add_comments(["One more"])
+    waits: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.time, "sleep", waits.append)
+        summary = lab.run(server.provider())
+    assert summary.labelled == 1
+    assert max(waits, default=0) < 1
 
 
 def _fail(**changes: Any) -> Callable[[httpx.Response], Response | None]:

@@ -162,10 +162,33 @@ def test_the_plan_says_what_raising_the_version_would_cost(
     [said] = _plan(lab, capfd, "--json").json
     [[cost]] = lab.sql("select sum(cost_usd) from main_labels.comment_labels")
     assert (said["changed_wording"], said["raise_texts"]) == (3, 3)
-    assert abs(float(said["raise_usd"]) / float(cost) - 1) < 0.1
+    assert abs(float(said["raise_usd"]) / float(cost) - 1) < 0.3, (
+        "as it is asked today, with the schema counted as text"
+    )
+    assert Decimal(said["raise_bound_usd"]) > Decimal(said["raise_usd"])
     said_to_people = " ".join(_plan(lab, capfd).out.split())
     assert "3 labels of version 1 had another wording, model or fields;" in said_to_people
     assert "`version: 2` would label 3 texts again, for about $0.0" in said_to_people
+
+
+def test_what_raising_the_version_would_cost_is_what_its_plan_says_then(
+    lab: Lab, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lab.run(server.provider())
+    lab.sql("delete from raw.comments where comment_text = 'Hated it'")
+    lab.edit_task(instructions="Label the comment with care. " * 200, run={"max_output_tokens": 90})
+    [before] = _plan(lab, capfd, "--json").json
+    lab.edit_task(version=2)
+    lab.build()
+    [after] = _plan(lab, capfd, "--json").json
+    assert (before["raise_texts"], after["texts"]) == (2, 2)
+    assert (before["raise_usd"], before["raise_bound_usd"]) == (after["expected_usd"], after["bound_usd"])
+
+
+def test_a_budget_without_a_price_is_an_error_of_the_plan_too(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
+    lab.edit_task(model="my-llama", run={"max_output_tokens": 50, "budget_usd": 1})
+    said = _plan(lab, capfd)
+    assert (said.code, "has a budget, but the price of `my-llama` is not known" in said.err) == (2, True)
 
 
 def test_expected_output_comes_from_the_labels_so_far(

@@ -23,6 +23,7 @@ from connector.report.quality import changes_data, changes_lines, quality_data, 
 from connector.report.standing import plan_data, plan_lines, standing_data, standing_table
 from connector.report.watching import batch_table
 from connector.run import Settings
+from connector.sending import check_budget
 from connector.task import Task
 from connector.warehouse.project import Options, Project
 from connector.warehouse.quality import read_changes, read_quality
@@ -41,7 +42,10 @@ def plan(screen: Screen, options: Options, names: tuple[str, ...], limit: int | 
     """
     project, tasks = open_project(screen, options, names)
     pipeline.stage(project, tasks)
-    plans = planning.plan(project, tasks, Settings(limit=limit, base_url=base_url()))
+    settings = Settings(limit=limit, base_url=base_url())
+    for task in tasks:
+        check_budget(task, settings)
+    plans = planning.plan(project, tasks, settings)
     screen.result(plan_data(plans), plan_lines(plans))
 
 

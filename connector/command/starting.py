@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import click
@@ -27,7 +27,7 @@ from connector.adoption.style import read_files, read_style
 from connector.console import Screen
 from connector.errors import LabelsError, UsageError
 from connector.options import common
-from connector.warehouse.inventory import Inventory, Relation, columns_of, read_inventory
+from connector.warehouse.inventory import Columns, Inventory, Relation, columns_of, read_inventory
 from connector.warehouse.project import Options, Project, read_project
 
 _TEXTS = re.compile(r"comment|review|feedback|ticket|message|post|answer|survey|text", re.IGNORECASE)
@@ -89,7 +89,7 @@ def _wish(project: Project, inventory: Inventory, model: str | None, text: str |
     columns = columns_of(project, relation)
     if text is None:
         there = columns.types if columns.are_all else {}
-        text = _ask_text(columns.types, there)
+        text = _ask_text(columns, there)
         age = age or _ask("Column since when a text waits, or nothing", there, "") or None
     wish = Wish(relation, _spelled(text, columns.types), age and _spelled(age, columns.types))
     if mistakes := mistakes_of_columns(wish, columns):
@@ -97,7 +97,7 @@ def _wish(project: Project, inventory: Inventory, model: str | None, text: str |
     if not columns.are_all:
         click.echo(
             f"note: `{relation.name}` is not built, or its database is in use, so nobody looked whether it has"
-            f" `{wish.text}`",
+            f" {' and '.join(f'`{column}`' for column in (wish.text, wish.age) if column)}",
             err=True,
         )
     return wish
@@ -140,11 +140,11 @@ def _ask_model(inventory: Inventory) -> str:
     return _ask("Model", inventory.relations, candidates[0] if _TEXTS.search(candidates[0]) else None)
 
 
-def _ask_text(columns: Mapping[str, str], there: Collection[str]) -> str:
-    fitting = [name for name, kind in columns.items() if kind in ("", "varchar")]
+def _ask_text(columns: Columns, there: Collection[str]) -> str:
+    fitting = [name for name, kind in columns.types.items() if kind in ("", "varchar")]
     likely = [name for name in fitting if _COLUMNS.search(name) and not _ABOUT_IT.search(name)]
     if fitting:
-        click.echo(f"It has {_listed(fitting)}.", err=True)
+        click.echo(f"{'It has' if columns.are_all else 'Its YAML names'} {_listed(fitting)}.", err=True)
     return _ask("Column with the text", there, likely[0] if likely else None)
 
 

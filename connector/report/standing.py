@@ -108,6 +108,7 @@ def plan_lines(plans: Sequence[Plan]) -> list[str]:
             )
         if plan.raise_texts:
             price = "" if plan.raise_usd is None else f", for about {dollars(plan.raise_usd)}"
+            price += "" if plan.raise_bound_usd is None else f", at most {dollars(plan.raise_bound_usd)}"
             version = plan.standing.version
             changed, again = counted(plan.standing.changed_wording, "label"), counted(plan.raise_texts, "text")
             lines.append(
@@ -152,9 +153,10 @@ def _cost_lines(plan: Plan) -> list[str]:
     if cost.expected_usd is None or cost.bound_usd is None:
         return [*lines, f"cost: the price of {plan.standing.model} is not known; say it in the task's `price`"]
     one_by_one = "" if cost.synchronous_usd is None else f"; one by one {dollars(cost.synchronous_usd)}"
+    most = dollars(cost.bound_usd) + (" by the sample" if cost.input_tokens_error else "")
     lines.append(
-        f"cost: about {dollars(cost.expected_usd)}, at most {dollars(cost.bound_usd)} if no text needs a second"
-        f" attempt, in batches ({cost.price}){one_by_one}"
+        f"cost: about {dollars(cost.expected_usd)}, at most {most} if no text needs a second attempt, in batches"
+        f" ({cost.price}){one_by_one}"
     )
     saved = [
         f"{dollars(amount)} by {how}"

@@ -60,6 +60,8 @@ def hint_for(said: str) -> str | None:
         return "Spark needs an extra, and Java 17 or 21: pip install 'dbt-labels[spark]'"
     if adapter := re.search(r"find adapter type (\w+)", said):
         return f"its adapter is not installed here: pip install dbt-{adapter[1]}"
+    if "does not have a target named" in said:
+        return "`--target` or `target` in the profile names one of those that it has"
     if "profile" in said or said.startswith("Path '"):
         where = "profiles.yml is looked for in --profiles-dir, DBT_PROFILES_DIR, the current folder and ~/.dbt"
         return where + ("; `profile` in dbt_project.yml names one of those in it" if "profile named" in said else "")

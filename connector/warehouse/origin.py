@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from connector.ledger import LOCAL_URL, UNRESOLVED, Identity, State
 from connector.task import NAME, Task
@@ -19,26 +19,13 @@ _LABELLED = {"text_key", "version", "outcome"}
 def count_labels_of_others(project: Project, task: Task, provider: Identity) -> dict[str, int]:
     """Return, per other provider, how many labels of the task's version it made."""
     with project.connect() as session:
-        rows = session.handle.rows(
-            "select batches.provider, count(distinct labels.text_key) as texts"
-            f" from {session.relation(task.table)} as labels"
-            f" inner join {_batches(session)} on batches.batch_key = labels.batch_key"
-            " where labels.version = ? and labels.outcome = 'labelled' and batches.provider <> ?"
-            " group by batches.provider order by batches.provider",
-            [task.version, provider.base_url],
-        )
-    return {row["provider"]: int(row["texts"]) for row in rows}
+        return _count_by_provider(session, task, "<>", provider.base_url)
 
 
 def count_local_labels(project: Project, task: Task) -> int:
     """Return how many labels of the task's version the local server gave."""
     with project.connect() as session:
-        [found] = session.handle.rows(
-            f"select coalesce(sum(labelled), 0) as texts from {_batches(session)}"
-            " where label_table = ? and version = ? and provider = ?",
-            [task.table, task.version, LOCAL_URL],
-        )
-    return int(found["texts"])
+        return sum(_count_by_provider(session, task, "=", LOCAL_URL).values())
 
 
 def count_above(project: Project, task: Task) -> tuple[int, int]:
@@ -101,6 +88,18 @@ def count_elsewhere(project: Project, task: Task, tables_in_use: Iterable[str]) 
             [*parameters, *_HOLDING, task.version, *sorted(tables)],
         )
     return {row["label_table"]: int(row["texts"]) for row in rows}
+
+
+def _count_by_provider(session: Session, task: Task, which: Literal["=", "<>"], base_url: str) -> dict[str, int]:
+    rows = session.handle.rows(
+        "select batches.provider, count(distinct labels.text_key) as texts"
+        f" from {session.relation(task.table)} as labels"
+        f" inner join {_batches(session)} on batches.batch_key = labels.batch_key"
+        f" where labels.version = ? and labels.outcome = 'labelled' and batches.provider {which} ?"
+        " group by batches.provider order by batches.provider",
+        [task.version, base_url],
+    )
+    return {row["provider"]: int(row["texts"]) for row in rows}
 
 
 def _is_of(task: Task, snapshot: dict[str, Any]) -> bool:

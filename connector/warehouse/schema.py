@@ -26,6 +26,5 @@ def check_tables(session: Session, tasks: Iterable[Task]) -> None:
                     f" {wanted}: name the field anew, or move the task to another `table`"
                 )
     if mistakes:
-        raise WarehouseError(
-            "\n".join(mistakes), "`dbt build` makes what is missing; `dbt-labels ddl` prints the statements"
-        )
+        hint = "`dbt build` makes what is missing; `dbt-labels ddl` prints the statements" if statements else None
+        raise WarehouseError("\n".join(mistakes), hint)

@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from connector.errors import TaskError, WarehouseError, to_build
 from connector.files import open_private
-from connector.request import prompt_hash
 from connector.shard import Pending
 from connector.task import AnyOf, Boolean, OneOf, Task
 from connector.warehouse.project import Project
@@ -89,7 +88,7 @@ def read_spool(path: Path) -> Iterator[Pending]:
     with pa.OSFile(str(path)) as source:
         reader = pa.ipc.open_file(source)
         for place in range(reader.num_record_batches):
-            yield from _pending(reader.get_batch(place))
+            yield from read_pending(reader.get_batch(place))
 
 
 @contextmanager
@@ -101,7 +100,7 @@ def sendable_texts(
         query = f"select * from ({sendable_sql(session, project, task, which)}) as sendable"
         query += "" if below_key is None else f" where text_key < '{below_key}'"
         query += "" if limit is None else f" limit {limit}"
-        yield (text for batch in session.handle.stream(query) for text in _pending(batch))
+        yield (text for batch in session.handle.stream(query) for text in read_pending(batch))
 
 
 @contextmanager
@@ -114,7 +113,7 @@ def open_again_texts(
     they were truncated.
     """
     with project.connect() as session:
-        parent = _parent(session, project, task)
+        parent = parent_of(session, project, task)
         if parent is None or task.text.lower() not in session.columns(parent):
             yield iter(())
             return
@@ -134,11 +133,11 @@ def open_again_texts(
                     " inner join dbt_labels_keys as wanted on wanted.wanted_key = texts.text_key"
                     f" left join ({history}) as history on history.text_key = texts.text_key"
                 )
-                for pending in _pending(batch)
+                for pending in read_pending(batch)
             )
 
 
-def _pending(rows: pa.RecordBatch) -> Iterator[Pending]:
+def read_pending(rows: pa.RecordBatch) -> Iterator[Pending]:
     names = ("text_key", "text", "attempt", "truncations", "alone")
     return map(Pending, *(rows.column(name).to_pylist() for name in names))
 
@@ -184,7 +183,7 @@ def count_sendable(project: Project, task: Task, of_batches: Sequence[str], whic
 def count_comments(project: Project, task: Task) -> int | None:
     """Return how many comments say the texts that may be sent; None where no model with keys is selected from."""
     with project.connect() as session:
-        parent = _parent(session, project, task)
+        parent = parent_of(session, project, task)
         if parent is None:
             return None
         rows = session.handle.rows(
@@ -202,31 +201,6 @@ def count_gold_in_flight(project: Project, task: Task) -> int:
             f" inner join ({settled_sql(session, task)}) as settled on settled.text_key = gold.text_key"
             " where settled.why = 'in_flight'"
         )
-    return int(rows[0]["texts"])
-
-
-def count_changed_wording(project: Project, task: Task) -> int:
-    """Return how many labels of the task's version were asked with another wording, model or fields than today's."""
-    with project.connect() as session:
-        return _count_labels(session, task, "version = ? and prompt_hash <> ?", [task.version, prompt_hash(task)])
-
-
-def count_raised(project: Project, task: Task) -> int:
-    """Return how many texts the next version would label again: labelled in this one, not in that, and still there."""
-    with project.connect() as session:
-        parent = _parent(session, project, task)
-        still_there = "" if parent is None else f" and text_key in (select text_key from {parent})"
-        labelled = f"select text_key from {session.relation(task.table)} where outcome = 'labelled' and version = ?"
-        which = f"version = ? and text_key not in ({labelled}){still_there}"
-        return _count_labels(session, task, which, [task.version, task.version + 1])
-
-
-def _count_labels(session: Session, task: Task, which: str, parameters: Sequence[Any]) -> int:
-    rows = session.handle.rows(
-        f"select count(distinct text_key) as texts from {session.relation(task.table)}"
-        f" where outcome = 'labelled' and {which}",
-        parameters,
-    )
     return int(rows[0]["texts"])
 
 
@@ -311,7 +285,7 @@ def check_text_columns(project: Project, tasks: Iterable[Task]) -> None:
     mistakes = []
     with project.connect() as session:
         for task in tasks:
-            parent = _parent(session, project, task)
+            parent = parent_of(session, project, task)
             columns = session.columns(parent) if parent is not None else {task.text.lower(): ""}
             if task.text.lower() not in columns:
                 have = ", ".join(f"`{name}`" for name in columns)
@@ -364,7 +338,7 @@ def check_pending(session: Session, project: Project, task: Task) -> int:
 
 def _comments(session: Session, project: Project, task: Task) -> tuple[int | None, int | None, int | None]:
     """Return rows, distinct texts and blank ones of what the pending model selects from, if that has keys."""
-    parent = _parent(session, project, task)
+    parent = parent_of(session, project, task)
     if parent is None:
         return None, None, None
     has_text = task.text.lower() in session.columns(parent)
@@ -376,7 +350,7 @@ def _comments(session: Session, project: Project, task: Task) -> tuple[int | Non
     return int(found["comments"]), int(found["texts"]), int(found["blank"]) if has_text else None
 
 
-def _parent(session: Session, project: Project, task: Task) -> str | None:
+def parent_of(session: Session, project: Project, task: Task) -> str | None:
     """Return what a pending model has its texts from: of several with keys the largest, beside lists to leave out."""
     named = {
         node.relation_name: session.columns(node.relation_name) for node in project.parents(task) if node.relation_name

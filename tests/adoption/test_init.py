@@ -203,7 +203,7 @@ def test_what_only_yaml_knows_of_columns_is_offered_with_the_text_before_its_id(
     shop.database.unlink()
     seen = run_on_terminal("init", typed="\n\n\n", folder=shop.folder)
     assert seen.code == 0, seen
-    assert "It has `review_id`, `review_text`" in seen.screen
+    assert "Its YAML names `review_id`, `review_text`" in seen.screen
     assert "Column with the text [review_text]:" in seen.screen
 
 

@@ -222,7 +222,7 @@ def test_package_and_command_of_different_versions_are_refused(lab: Lab, command
 
 
 def test_a_missing_profile_or_target_is_named(lab: Lab, command: Command) -> None:
-    refused(command("run", "--target", "prod"), "does not have a target named 'prod'", " - dev", "hint: profiles.yml")
+    refused(command("run", "--target", "prod"), "does not have a target named 'prod'", " - dev", "hint: `--target` or")
     (lab.folder / "profiles.yml").write_text("another: {target: dev, outputs: {dev: {type: duckdb}}}")
     refused(
         command("run", "--yes"),

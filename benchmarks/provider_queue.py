@@ -1,6 +1,6 @@
 """How full the provider's queue is kept: many tasks of one model, a limit of tokens, batches that take a while.
 
-    python -m benchmarks.queue [--tasks 6] [--texts 400] [--limit 60000] [--seconds 60]
+    python -m benchmarks.provider_queue [--tasks 6] [--texts 400] [--limit 60000] [--seconds 60]
 
 Runs the real thing on a small dbt project in a temporary folder against the local batch server, which refuses what
 passes the limit. Prints how long an ideal sender would take, who has no gap at all, as a share of what it took, and the
