@@ -310,7 +310,7 @@ BROKEN_RULES = [
     ("a_live_batch_holds", "settled", "batches.state in", "batches.state not in"),
     ("a_live_batch_holds", "batch_states", '"released", "holds": false', '"released", "holds": true'),
     ("a_live_batch_holds", "batch_states", '"lost", "holds": true', '"lost", "holds": false'),
-    ("a_live_batch_holds", "batches", "then {{ loop.index }}", "then {{ 12 - loop.index }}"),
+    ("a_live_batch_holds", "batches", "| format(loop.index) }}' {%-", "| format(12 - loop.index) }}' {%-"),
     ("claims_without_intent", "settled", "claimed.label_table = '{{ table }}'\n        and ", ""),
     ("claims_without_intent", "settled", "        and claimed.version = {{ version }}\n", ""),
     ("claims_without_intent", "batches", "having count(case when event = 'planned' then 1 end) > 0", ""),
