@@ -1,4 +1,4 @@
-"""Writes the reference of commands, tables and faults from what the program itself says of them.
+"""Writes the reference of commands, tables, macros and faults from what the program itself says of them.
 
 python docs/reference.py      # a test holds the pages to the code
 """
@@ -35,7 +35,12 @@ def main() -> None:
 
 def pages() -> dict[str, str]:
     """Return each page's content by its file name."""
-    return {"commands.md": commands_page(), "tables.md": tables_page(), "faults.md": faults_page()}
+    return {
+        "commands.md": commands_page(),
+        "tables.md": tables_page(),
+        "macros.md": macros_page(),
+        "faults.md": faults_page(),
+    }
 
 
 def commands_page() -> str:
@@ -96,6 +101,20 @@ def tables_page() -> str:
                 lines += ["", f"## `{table['name']}`", "", table["description"], "", *_column_table(table["columns"])]
         for model in document.get("models", []):
             lines += ["", f"## Model `{model['name']}`", "", model["description"], "", *_column_table(model["columns"])]
+    return "\n".join(lines) + "\n"
+
+
+def macros_page() -> str:
+    """Return the macros of the package that a project's models call, with their arguments."""
+    document = yaml.safe_load((PACKAGE / "macros" / "macros.yml").read_text(encoding="utf-8"))
+    lines = ["# Macros", "", _WRITTEN, ""]
+    lines += ["What a project's models call. The package's other macros are its own and may change with any version."]
+    for macro in document["macros"]:
+        called = ", ".join(argument["name"] for argument in macro["arguments"])
+        lines += ["", f"## `dbt_labels.{macro['name']}({called})`", "", macro["description"], ""]
+        lines += ["| argument | type | |", "|---|---|---|"]
+        for argument in macro["arguments"]:
+            lines.append(f"| `{argument['name']}` | {argument['type']} | {_cell(argument['description'])} |")
     return "\n".join(lines) + "\n"
 
 

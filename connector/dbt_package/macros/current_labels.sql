@@ -1,10 +1,8 @@
 {#-
-    The labels to use now: per text, those of the highest labelled version not above the task's. One row per text.
+    The labels to use now, one row per text: of the highest version that labelled it, not above the task's.
 
-    `labels` is the task's source table, `task` the name of its pending model. Old labels stand until the new are there.
-    `overrides` has what people decided, one row per text: `text_key` and a column per field. A value there wins over the
-    model's, field by field, and a text that has no label yet appears with it. `labelled_by` is then 'human', and
-    `overridden_fields` lists the fields. A field that a person decided has no confidence, nor has its row as a whole.
+    Arguments and columns: `macros.yml`. `overridden_fields` lists the fields that a person decided. They have no confidence,
+    nor has their row as a whole.
 -#}
 {% macro current_labels(labels, task, overrides=none) %}
 {%- set task = dbt_labels.task(task) -%}

@@ -1,8 +1,4 @@
-{#-
-    What the model says otherwise in one version than in another: one row per text and field whose values differ.
-
-    Only texts with a label of both versions, and only fields that both have; free text is left out.
--#}
+{#- What the model says otherwise in one version than in another, per text and field. Arguments and columns: `macros.yml`. -#}
 {% macro label_changes(labels, from_version, to_version, task) %}
 {%- set task = dbt_labels.task(task) -%}
 {%- set fields = dbt_labels.judged_fields(task) -%}

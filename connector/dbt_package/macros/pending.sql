@@ -1,9 +1,7 @@
 {#-
     The whole pending model: distinct texts that still need a label of the task's version, one row per text.
 
-    `texts` has a row per comment with `text_key` and the task's text column; `age`, if given, names its column that says since
-    when a comment waits; `edited`, if given, names its column or condition that says whether a comment was edited. Blank
-    texts are left out. Reads the task of the model being built.
+    Arguments and columns: `macros.yml`. Reads the task of the model being built.
 -#}
 {% macro pending(texts, labels, claims, events, age=none, edited=none) %}
 {%- set task = dbt_labels.task() -%}

@@ -1,4 +1,4 @@
-{#- One row per value of an `any_of` field. `labels` has `keys` and `field`, a JSON array string; the value is `value`. -#}
+{#- One row per value of an `any_of` field, a JSON array string in `labels`. Arguments: `macros.yml`. -#}
 {% macro unnest_labels(labels, field, keys) %}
     {{ return(adapter.dispatch("unnest_labels", "dbt_labels")(labels, field, keys)) }}
 {% endmacro %}
