@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
+from decimal import Decimal
 
+from connector.budget import has_budget, nearest_wall
 from connector.estimate import make_estimate
 from connector.plan import NOTHING, Cost, Plan, Standing, measure, sample_key
 from connector.price import FREE, Price, batch_price, is_openai, synchronous_price
 from connector.retirement import announced_retirement
 from connector.run import Settings
 from connector.task import Task
-from connector.warehouse.money import History, read_history
+from connector.warehouse.money import History, read_charges, read_history
 from connector.warehouse.origin import count_above, count_local_labels
 from connector.warehouse.project import Project
 from connector.warehouse.quality import gate_failures, gates
@@ -82,9 +84,17 @@ def _plan(project: Project, task: Task, settings: Settings) -> Plan:
         gate_failures=gate_failures(project, task) if asked else [],
         budget_usd=task.run.budget_usd,
         budget_usd_per_month=task.run.budget_usd_per_month,
+        budget_left_usd=_budget_left(project, task),
         is_free=settings.is_free,
         retirement=announced_retirement(task.model) if is_openai(settings.base_url) and not settings.is_free else None,
     )
+
+
+def _budget_left(project: Project, task: Task) -> Decimal | None:
+    if not has_budget(task, limit_usd=None):
+        return None
+    charges = read_charges(project, [task.table], run_key="")
+    return max(Decimal(0), nearest_wall(task, charges, limit_usd=None).left_usd)
 
 
 def _raised(project: Project, task: Task, price: Price | None, history: History | None) -> Cost:

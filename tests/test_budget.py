@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 import pytest
@@ -12,10 +12,12 @@ from connector.budget import Charge, has_budget, nearest_wall
 from connector.errors import UsageError
 from connector.estimate import Tally, make_estimate
 from connector.price import batch_price
+from connector.report.standing import dollars
 from connector.request import make_template
 from connector.run import Settings
 from connector.task import Task
 from tests.books import check_money, highest_charges
+from tests.command import run_command
 from tests.lab import Lab, Server
 from tests.test_result import _task
 
@@ -140,6 +142,19 @@ def test_a_months_budget_is_that_of_all_its_runs_and_a_new_month_has_its_own(lab
     lab.sql("update main_labels.label_events set event_at = event_at - interval 31 day")
     lab.run(server.provider())
     assert _labelled(lab) > in_first
+
+
+def test_the_plan_says_what_is_left_of_a_budget(lab: Lab, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    budget = _bound_of_one(lab) * 4
+    _budget(lab, budget_usd_per_month=str(budget))
+    [before] = run_command(lab, capfd, "plan", "--json").json
+    assert Decimal(before["budget_left_usd"]) == budget
+    server.faults(slow={"seconds": 3600})
+    lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0, once=True, limit=1))
+    [[in_flight]] = lab.sql("select max(bound_usd) from main_labels.label_events")
+    [after] = run_command(lab, capfd, "plan", "--json").json
+    assert Decimal(after["budget_left_usd"]) == budget - in_flight
+    assert f" a month; {dollars(budget - in_flight, ROUND_DOWN)} left" in run_command(lab, capfd, "plan").out
 
 
 def test_a_lost_batch_counts_at_its_bound_in_its_month(lab: Lab, server: Server) -> None:

@@ -153,6 +153,27 @@ cli.main(["--log-format", "json", "wait"])
 """
 
 
+_WHILE_IMPORTED = """
+import importlib.abc, os, signal, sys
+
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from connector.__main__ import main
+main()
+"""
+
+
+def test_a_command_interrupted_while_it_is_imported_ends_without_a_word() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _WHILE_IMPORTED], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_an_interrupted_command_writes_nothing_but_json_where_that_is_asked_for() -> None:
     process = subprocess.Popen([sys.executable, "-c", _INTERRUPTED], stderr=subprocess.PIPE, text=True, cwd=ROOT)
     with limited(process):

@@ -21,6 +21,12 @@ _FIELDS = {
     "sentiment": ("one_of", {"positive": "likes it", "negative": "dislikes it", "neutral": "neither, or both"}),
     "topics": ("any_of", {"quality": "how good it is", "price": "what it costs", "service": "how people were treated"}),
 }
+_OF_A_LABEL = {
+    "version": "The task's version that it is of.",
+    "model": "The model that gave it.",
+    "labelled_by": "`model`, or `human` where somebody decided a field.",
+    "labelled_at": "When it was loaded (UTC).",
+}
 
 
 @dataclass(frozen=True)
@@ -198,11 +204,14 @@ def _with_key(names: Names, style: Style) -> dict[str, Any]:
 
 
 def _task(names: Names, wish: Wish, style: Style) -> dict[str, Any]:
+    columns = {wish.text: "What somebody wrote.", "occurrences": f"How many {_words(names.subject)} say it."}
+    if wish.age is not None:
+        columns["pending_since"] = "Since when the first of them waits."
     return {
         "name": names.task,
         "description": "Distinct texts without a label for the current version, one row per text.",
         "config": {"materialized": "view", "meta": {"dbt_labels": task_block(names, wish)}},
-        "columns": [_key_column(style)],
+        "columns": [_key_column(style), *_described(columns)],
     }
 
 
@@ -211,8 +220,13 @@ def _current(names: Names, style: Style) -> dict[str, Any]:
         "name": names.current,
         "description": "The labels to use now, one row per text; join them by `text_key`.",
         "config": {"materialized": "view"},
-        "columns": [_key_column(style)],
+        # not the fields: they are yours to edit, and `sync` describes them in the source
+        "columns": [_key_column(style), *_described(_OF_A_LABEL)],
     }
+
+
+def _described(columns: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"name": name, "description": about} for name, about in columns.items()]
 
 
 def _key_column(style: Style) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from decimal import ROUND_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Any
 
 from rich.table import Table
@@ -171,13 +171,15 @@ def _cost_lines(plan: Plan) -> list[str]:
         lines.append(f"saved: {', '.join(saved)}")
     budgets = [(plan.budget_usd, "a run"), (plan.budget_usd_per_month, "a month")]
     walls = [f"{dollars(budget)} {of}" for budget, of in budgets if budget is not None]
-    return [*lines, f"budget: {', '.join(walls)}"] if walls else lines
+    if not walls or plan.budget_left_usd is None:
+        return lines
+    return [*lines, f"budget: {', '.join(walls)}; {dollars(plan.budget_left_usd, ROUND_DOWN)} left"]
 
 
-def dollars(amount: Decimal) -> str:
-    """Return an amount as people write it, rounded up: cents, or of less than a dollar two digits that are not 0."""
+def dollars(amount: Decimal, rounding: str = ROUND_UP) -> str:
+    """Return an amount as people write it: cents, or of less than a dollar two digits that are not 0."""
     digits = 2 if amount >= 1 or not amount else 1 - amount.adjusted()
-    return f"${amount.quantize(Decimal(1).scaleb(-digits), ROUND_UP):,}"
+    return f"${amount.quantize(Decimal(1).scaleb(-digits), rounding):,}"
 
 
 def batch_lines(batches: Sequence[Batch]) -> list[str]:
