@@ -40,7 +40,7 @@ class UsageError(LabelsError):
 
 
 class BudgetReached(LabelsError):
-    """Report that a budget stopped the run; what was sent is loaded, the rest stays pending."""
+    """Report that a budget stopped the run; the rest stays pending."""
 
     exit_code = 4
 

@@ -108,7 +108,10 @@ def macros_page() -> str:
     """Return the macros of the package that a project's models call, with their arguments."""
     document = yaml.safe_load((PACKAGE / "macros" / "macros.yml").read_text(encoding="utf-8"))
     lines = ["# Macros", "", _WRITTEN, ""]
-    lines += ["What a project's models call. The package's other macros are its own and may change with any version."]
+    lines += [
+        "What a project's models call. The package's other macros are its own and may change with any version; those"
+        " that [another adapter](warehouses.md#any-other-adapter) replaces keep their names."
+    ]
     for macro in document["macros"]:
         called = ", ".join(argument["name"] for argument in macro["arguments"])
         lines += ["", f"## `dbt_labels.{macro['name']}({called})`", "", macro["description"], ""]

@@ -6,13 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.lab import ROOT
+from tests.page import blocks
+
 # in an empty folder, after `pip install 'dbt-labels[local]'`
-DEMO = """
-export DBT_LABELS_PACKAGE=$(python -c "import connector; print(connector.__path__[0] + '/dbt_package')")
-cp -r "$DBT_LABELS_PACKAGE/../demo/." .
-dbt deps --project-dir dbt_project
-dbt-labels build --local --project-dir dbt_project
-"""
+[DEMO] = blocks((ROOT / "docs" / "local-server.md").read_text(encoding="utf-8"), "bash")
 DEMO_ENDS_WITH = "627 labelled, 0 rejected, 0 in flight"
 
 
