@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,6 @@ from connector.command.setting import ddl, sync
 from connector.command.starting import init
 from connector.errors import LabelsError, UsageError
 from connector.interruption import INTERRUPTED, Interrupted, Interruption
-from connector.plain import shown
 
 _COMMANDS = (
     init,
@@ -64,10 +62,10 @@ class _Group(click.Group):
     help="How stderr is written: lines for people, or a JSON object a line.",
 )
 @click.make_pass_decorator(Interruption, ensure=True)
-def cli(interruption: Interruption, /, log_format: str, **_: bool) -> None:
+def cli(interruption: Interruption, /, log_format: str, debug: bool) -> None:
     """LLM labels for warehouse text, at batch price, as part of dbt build."""
-    # `--debug` is read by main, which outlives the command
     interruption.log.as_json = log_format == "json"
+    interruption.log.shows_tracebacks = debug
 
 
 for _command in _COMMANDS:
@@ -81,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             code = cli.main(given, prog_name="dbt-labels", obj=interruption, standalone_mode=False)
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - nobody else is left to tell a person
-            code = _explain(error, interruption, show_traceback="--debug" in given[:1])
+            code = _explain(error, interruption)
     if code == INTERRUPTED and threading.active_count() > 1:
         _leave_threads(code)
     sys.exit(code or 0)
@@ -95,7 +93,7 @@ def _leave_threads(code: int) -> None:
     os._exit(code)
 
 
-def _explain(error: BaseException, interruption: Interruption, show_traceback: bool) -> int:
+def _explain(error: BaseException, interruption: Interruption) -> int:
     """Say on stderr what ended the command and return its exit code."""
     # an interrupted database or dbt gives errors of its own
     if interruption.happened or isinstance(error, (KeyboardInterrupt, Interrupted, click.exceptions.Abort)):
@@ -104,8 +102,6 @@ def _explain(error: BaseException, interruption: Interruption, show_traceback: b
     if isinstance(error, click.ClickException):
         interruption.log.fail(error.format_message().rstrip("."), _usage_hint(error), UsageError.exit_code)
         return UsageError.exit_code
-    if show_traceback:
-        click.echo(shown("".join(traceback.format_exception(error))), err=True, nl=False)
     if isinstance(error, LabelsError):
         message, hint, code = error.message, error.hint, error.exit_code
         if hint is None and isinstance(error, UsageError):
@@ -116,7 +112,7 @@ def _explain(error: BaseException, interruption: Interruption, show_traceback: b
         message = f"this should not happen: {type(error).__name__}: {error}"
         hint = "please report it with what `dbt-labels --debug ...` shows; it is safe to run again"
         code = LabelsError.exit_code
-    interruption.log.fail(message, hint, code)
+    interruption.log.fail(message, hint, code, error)
     return code
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from connector.answer import Answer, read_answers
 from connector.errors import InDoubt, NotThere, ProviderError, RateLimited
-from connector.ledger import TOKEN_LIMIT, Batch, Claim, State, read_queue_limit, shorten
+from connector.ledger import LONGEST_BATCH, TOKEN_LIMIT, Batch, Claim, State, read_queue_limit, shorten
 from connector.request import prompt_hash
 from connector.result import Outcome, judge_batch
 from connector.run import Progress, Run
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 OUTPUT_KEPT = timedelta(days=30)
 # twice the window that was asked for: a run does not wait for ever, least of all for a word that it does not know
-_LONGEST_BATCH = timedelta(days=2)
 _SLACK_SECONDS = 120
 # more than any answers have: a file beyond this is none, and must not fill the disk
 _SLACK_BYTES = 64 << 20
@@ -95,9 +94,9 @@ def poll(run: Run, batch: Batch) -> None:
         batch, remote.status, remote.completed, remote.failed, run.ledger.clock()
     )
     if not remote.is_terminal:
-        if batch.submitted_at is not None and run.ledger.clock() - batch.submitted_at > _LONGEST_BATCH:
+        if batch.submitted_at is not None and run.ledger.clock() - batch.submitted_at > LONGEST_BATCH:
             run.stuck[batch.batch_key] = (
-                f"after {_LONGEST_BATCH.days} days the provider still calls {remote.id} `{remote.status}`;"
+                f"after {LONGEST_BATCH.days} days the provider still calls {remote.id} `{remote.status}`;"
                 " run again later, or `dbt-labels cancel`"
             )
         return

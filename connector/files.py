@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
+import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 STATE_FOLDER = ".dbt_labels"
 _CLOCK_STEP_SECONDS = 5
+# a day more than a batch is waited for
+_LEFT_ELSEWHERE_SECONDS = 3 * 24 * 3600
 
 
 def state_folder(project_folder: Path) -> Path:
@@ -51,12 +56,12 @@ def work_folder(project_folder: Path, run_key: str, keep: bool = False) -> Itera
     state = state_folder(project_folder)
     parent = make_private(state / "work")
     for left in parent.iterdir():
-        if _was_left(left.name):
+        if _was_left(left):
             shutil.rmtree(left, ignore_errors=True)
     if keep:
         folder = make_private(state / "kept") / run_key
     else:
-        folder = parent / f"{os.getpid()}-{psutil.Process().create_time():.0f}-{run_key}"
+        folder = parent / f"{os.getpid()}-{psutil.Process().create_time():.0f}-{_here()}-{run_key}"
     folder.mkdir(mode=0o700)
     try:
         yield folder
@@ -65,16 +70,31 @@ def work_folder(project_folder: Path, run_key: str, keep: bool = False) -> Itera
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _was_left(name: str) -> bool:
-    """Tell whether a folder is named after a process that is gone; in containers ids repeat from start to start."""
-    process, _, rest = name.partition("-")
-    started = rest.partition("-")[0]
+def _was_left(folder: Path) -> bool:
+    """Tell whether a folder is named after a process that is gone; in containers ids repeat from start to start.
+
+    Of another machine or container nobody can tell, so its folders are left for as long as a batch may take.
+    """
+    process, started, where, *_ = [*folder.name.split("-"), "", ""]
     if not (process.isdecimal() and started.isdecimal()):
         return False  # not one of ours
+    if where != _here():
+        with suppress(FileNotFoundError):
+            return time.time() - folder.stat().st_mtime > _LEFT_ELSEWHERE_SECONDS
+        return False
     try:
         return abs(psutil.Process(int(process)).create_time() - int(started)) >= _CLOCK_STEP_SECONDS
     except psutil.NoSuchProcess:
         return True
+
+
+def _here() -> str:
+    """Return what tells this machine and its namespace of process ids from others that see the same folder."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:12]
 
 
 @contextmanager

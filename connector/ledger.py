@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 
@@ -140,6 +140,9 @@ TEXT_KEY = re.compile("[0-9a-f]{64}")
 
 QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 """The provider's codes for an account that can not pay."""
+
+LONGEST_BATCH = timedelta(days=2)
+"""How long a batch is waited for: twice the provider's window."""
 
 LONGEST_MESSAGE = 300
 """No more characters of what a provider says are shown or kept of a batch: some say a whole request back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from datetime import datetime, timezone
 from typing import Any, Literal
 
@@ -17,11 +18,13 @@ Level = Literal["info", "warning", "error"]
 class Log:
     """Where a command speaks while it works: stderr. With `as_json` each line is one JSON object.
 
-    Every object has `time` (UTC), `level` and `event`. What is said of a batch has its `batch_key` and `task`.
+    Every object has `time` (UTC), `level` and `event`. What is said of a batch has its `batch_key` and `task`. An error
+    is told with its traceback where `shows_tracebacks`.
     """
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
+        self.shows_tracebacks = False
         self.console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
     def say(self, line: str, level: Level = "info") -> None:
@@ -40,11 +43,15 @@ class Log:
         line = {"time": now, "level": level, "event": event, **known}
         click.echo(shown_json(json.dumps(line, default=str, ensure_ascii=False)), err=True)
 
-    def fail(self, message: str, hint: str | None, exit_code: int) -> None:
-        """Say what ended a command and what to do: what, then `hint:`."""
+    def fail(self, message: str, hint: str | None, exit_code: int, error: BaseException | None = None) -> None:
+        """Say what ended a command and what to do: what, then `hint:`; `error` is what was raised."""
+        shows = self.shows_tracebacks and error is not None
+        traced = shown("".join(traceback.format_exception(error))) if shows else None
         if self.as_json:
-            self.tell("error", "error", message=message, hint=hint, exit_code=exit_code)
+            self.tell("error", "error", message=message, hint=hint, exit_code=exit_code, traceback=traced)
             return
+        if traced is not None:
+            click.echo(traced, err=True, nl=False)
         click.echo(shown(f"Error: {message}"), err=True)
         if hint:
             click.echo(shown(f"\nhint: {hint}"), err=True)

@@ -60,8 +60,8 @@ class Voice:
 class Summary:
     """What a run did; `in_flight` are the batches that the next run will find, `problems` what needs a person.
 
-    `gated` are the tables whose task's quality gate does not hold. `standings` are how the tasks stand where there was
-    nothing to do: nobody needs to count again.
+    `gated` are the tables whose task's quality gate is not known to hold. `standings` are how the tasks stand where
+    there was nothing to do: nobody needs to count again.
     """
 
     submitted: list[str] = field(default_factory=list)
@@ -129,11 +129,17 @@ def label(
         check_budget(task, settings)  # before anything else
     with project.kept_open():
         plans = plan(project, tasks, settings)
-        in_flight = Ledger(project, "").batches(tables_of(project, tasks))
+        is_in_flight = Ledger(project, "").has_unresolved(tables_of(project, tasks))
     voice.confirm(plans)
-    if not in_flight and not any(plan.standing.has_work for plan in plans):
-        # with a gate, gold counts as pending in a plan
-        return Summary(standings=[] if any(plan.gates for plan in plans) else [plan.standing for plan in plans])
+    if not is_in_flight and not any(plan.standing.has_work for plan in plans):
+        # a pilot says itself what its gates do not reach
+        failing = {} if settings.pilot else {plan.standing.table: plan.gate_failures for plan in plans}
+        return Summary(
+            # with a gate, gold counts as pending in a plan
+            standings=[] if any(plan.gates for plan in plans) else [plan.standing for plan in plans],
+            gated=[table for table, failures in failing.items() if failures],
+            problems=[_stopped(table, _closed(failures)) for table, failures in failing.items() if failures],
+        )
     provider = connect()
     try:
         agreed = {plan.standing.table: plan.standing.waiting_texts for plan in plans}
@@ -174,7 +180,8 @@ def run(
                 _send(started, outboxes)
                 if not _unresolved(started) and all(outbox.is_done(started) for outbox in outboxes):
                     break
-        return _summary(started)
+        closed = [] if settings.pilot else [outbox.task.table for outbox in outboxes if outbox.gold_only]
+        return _summary(started, closed)
 
 
 def cancel(project: Project, tasks: Sequence[Task], provider: Provider, settings: Settings, voice: Voice) -> Summary:
@@ -336,8 +343,7 @@ def _send_task(run: Run, outbox: Outbox) -> None:
             )
         return
     if failures := gate_failures(run.project, task):
-        run.gated.append(task.table)
-        run.stop(task, f"its quality gate does not hold, so only gold texts are sent: {'; '.join(failures)}")
+        run.stop(task, _closed(failures))
         return
     outbox.open_gate()
     _send_pending(run, outbox)
@@ -357,7 +363,15 @@ def _unresolved(run: Run) -> list[Batch]:
     return [batch for batch in run.ledger.batches(run.tables) if batch.batch_key not in run.stuck]
 
 
-def _summary(run: Run) -> Summary:
+def _closed(failures: Sequence[str]) -> str:
+    return f"its quality gate does not hold, so only gold texts are sent: {'; '.join(failures)}"
+
+
+def _stopped(table: str, why: str) -> str:
+    return f"task with table `{table}` stopped: {why}"
+
+
+def _summary(run: Run, gated: Sequence[str] = ()) -> Summary:
     return Summary(
         submitted=run.submitted,
         labelled=run.labelled,
@@ -365,9 +379,9 @@ def _summary(run: Run) -> Summary:
         retried=run.retried,
         in_flight=[batch.batch_key for batch in run.ledger.batches(run.tables)],
         over_budget=list(run.over_budget.values()),
-        gated=run.gated,
+        gated=list(gated),
         problems=[
-            *(f"task with table `{table}` stopped: {why}" for table, why in run.stopped.items()),
+            *(_stopped(table, why) for table, why in run.stopped.items()),
             *(f"batch {key} is left as it is: {why}" for key, why in run.stuck.items()),
         ],
     )

@@ -122,22 +122,22 @@ class Provider:
     def check_model(self, model: str) -> date | None:
         """Return when the provider shuts the model down, where it says so; raise `ProviderError` for one unknown to it.
 
-        Azure is not asked, and a service without this endpoint says nothing; then the batch's validation decides, which
-        costs nothing either.
+        Azure is not asked, and a service without this endpoint, or a key that may not read models, says nothing; then
+        the batch's validation decides, which costs nothing either.
         """
         if self._client.base_url.host.endswith(_DEPLOYMENT_HOSTS):
             return None
-        self.before_call()
-        try:
-            return _date(getattr(self._brisk.models.retrieve(model), "shutdown_date", None))
-        except openai.NotFoundError as error:
-            if error.code == "model_not_found":
+        with self._words("look up the model"):
+            try:
+                found = self._brisk.models.retrieve(model)
+            except (openai.NotFoundError, openai.PermissionDeniedError) as error:
+                if error.code != "model_not_found":
+                    return None
                 raise ProviderError(
-                    f"the provider does not know the model `{model}`", "change `model` in the task's YAML"
+                    f"the provider does not know the model `{model}`, or does not give it to this key's project",
+                    "change `model` in the task's YAML",
                 ) from error
-            return None
-        except openai.APIError as error:
-            raise self._translated(error, "look up the model") from error
+            return _date(getattr(found, "shutdown_date", None))
 
     def upload(self, path: Path, batch_key: str) -> RemoteFile:
         """Upload a batch's input file. Safe to repeat: a file alone costs nothing and nothing comes of it."""

@@ -69,6 +69,8 @@ def _finish_fence(run: Run, batch: Batch, file_id: str) -> None:
     if not _sees(run, batch.witness_file_id):
         _leave(run, batch, batch.witness_file_id)
     elif _sees(run, file_id):
+        # whoever began the fence died before the deletion: its time is counted from now
+        run.ledger.record(batch.batch_key, State.FENCING, batch.task)
         run.provider.delete_file(file_id)
     elif _is_over(run, batch.fencing_at, min(_FENCE_SECONDS, run.settings.grace_seconds)):
         _release(run, batch, "not_found", "never came to be")

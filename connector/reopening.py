@@ -54,10 +54,9 @@ class Reopened:
     batches: list[str] = field(default_factory=list)
 
 
-def find(project: Project, task: Task, reasons: Collection[str], lost: bool, base_url: str | None = None) -> Reopening:
-    """Return what these reasons, and `lost`, would put back; raises `UsageError` for a reason that no rejection has."""
+def _find(project: Project, task: Task, reasons: Collection[str], lost: bool, base_url: str | None) -> Reopening:
+    """Return what these reasons, and `lost`, would put back."""
     ledger = Ledger(project, "")
-    ledger.check([task])
     rejections = ledger.rejections(task)
     again = [rejection for rejection in rejections if rejection.reason in reasons]
     batches = ledger.batches([task.table], [State.LOST]) if lost else []
@@ -77,7 +76,7 @@ def find(project: Project, task: Task, reasons: Collection[str], lost: bool, bas
     )
 
 
-def check_reasons(project: Project, tasks: Sequence[Task], reasons: Collection[str]) -> None:
+def _check_reasons(project: Project, tasks: Sequence[Task], reasons: Collection[str]) -> None:
     """Raise `UsageError` for a reason that no rejection of these tasks has, naming those that there are."""
     present = Counter(rejection.reason for task in tasks for rejection in Ledger(project, "").rejections(task))
     unknown = [f"`{reason}`" for reason in reasons if reason not in present]
@@ -96,10 +95,14 @@ def reopen(
     confirm: Callable[[list[Reopening]], None],
     base_url: str | None = None,
 ) -> Reopened:
-    """Show what would be put back with its price, have it confirmed, and put it back; the next run sends it."""
+    """Show what would be put back with its price, have it confirmed, and put it back; the next run sends it.
+
+    Raises `UsageError` for a reason that no rejection has.
+    """
+    Ledger(project, "").check(tasks)
     if reasons or not lost:
-        check_reasons(project, tasks, reasons)
-    found = [find(project, task, reasons, lost, base_url) for task in tasks]
+        _check_reasons(project, tasks, reasons)
+    found = [_find(project, task, reasons, lost, base_url) for task in tasks]
     if not any(reopening.rejected or reopening.lost for reopening in found):
         return Reopened()
     confirm(found)

@@ -87,10 +87,9 @@ class Run:
 
     `tables` are the tables of labels whose leases it holds. `sent` are the batches it claimed texts for, `freed`
     those whose texts it saw become free (loaded, refused, released): what has no outcome is sent again. `stopped`
-    has the reason for each table whose task must not send any more, `gated` those whose quality gate does not hold,
-    `over_budget` which wall it has met, `seen`
-    what one listing showed of the batches, `ended` those to collect, in this round, `stuck` the batches that
-    nothing can be said of, with why. `doubt` and `wait_seconds` are of the round.
+    has the reason for each table whose task must not send any more, `over_budget` which wall it has met, `seen` what
+    one listing showed of the batches, `ended` those to collect, in this round, `stuck` the batches that nothing can be
+    said of, with why. `doubt` and `wait_seconds` are of the round.
     """
 
     project: Project
@@ -106,7 +105,6 @@ class Run:
     freed: set[str] = field(default_factory=set)
     submitted: list[str] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
-    gated: list[str] = field(default_factory=list)
     over_budget: dict[str, str] = field(default_factory=dict)
     stuck: dict[str, str] = field(default_factory=dict)
     seen: dict[str, RemoteBatch] = field(default_factory=dict)

@@ -193,14 +193,22 @@ def _has_to_wait(run: Run, outbox: Outbox) -> bool:
         if _in_flight(run, outbox):
             return True
         outbox.needs_budget = False
-    queue = read_queue(run.project, outbox.task, run.identity, list(run.stuck))
+    queue = read_queue(run.project, outbox.task, run.identity, run.tables, list(run.stuck))
     if queue.unsure:
         return True
     outbox.queue_limit = outbox.task.run.enqueued_tokens or queue.limit
     if queue.created >= BATCHES_AN_HOUR - _BATCHES_KEPT_FREE:
         run.say(f"{queue.created} batches were created within an hour, about as many as can be; waiting")
         return True
-    return bool(outbox.queue_limit and queue.tokens and outbox.queue_limit - queue.tokens < _share(outbox.queue_limit))
+    limit = outbox.queue_limit
+    if not limit or not queue.tokens or limit - queue.tokens >= _share(limit):
+        return False
+    if queue.of_others == queue.tokens:
+        run.say(
+            f"task `{outbox.task.name}` waits: batches of other tasks or projects fill the queue of {outbox.task.model}"
+            f" ({queue.tokens:,} of {limit:,} tokens)"
+        )
+    return True
 
 
 def _in_flight(run: Run, outbox: Outbox) -> list[Batch]:

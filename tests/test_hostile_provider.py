@@ -147,6 +147,16 @@ def test_every_refusal_has_its_own_error_and_what_may_have_happened_is_a_doubt(
         assert raised.value.retry_after_seconds == 7.0
 
 
+def test_a_key_that_may_not_read_models_leaves_the_model_to_the_batchs_validation(answer_with: Any) -> None:
+    refusal = {"error": {"message": "You have insufficient permissions for this operation.", "code": None}}
+    assert answer_with(lambda _: JSONResponse(refusal, 403)).check_model("gpt-6-luna") is None
+    unknown = {"error": {"message": "Project has no access to it", "code": "model_not_found"}}
+    with pytest.raises(ProviderError, match="does not know the model `gpt-6-luna`, or does not give it"):
+        answer_with(lambda _: JSONResponse(unknown, 403)).check_model("gpt-6-luna")
+    with pytest.raises(InDoubt, match="answered with something else"):
+        answer_with(lambda _: Response("{", media_type="application/json")).check_model("gpt-6-luna")
+
+
 def test_the_key_is_in_no_message(answer_with: Any) -> None:
     echo = {"error": {"message": "bad key sk-test\nand more", "code": "invalid_api_key"}}
     provider = answer_with(lambda _: JSONResponse(echo, status_code=401))

@@ -52,7 +52,7 @@ def test_a_request_carries_the_text_and_an_opaque_id_and_no_other_column(lab: La
 def test_what_a_killed_run_left_on_disk_goes_with_the_next_run(tmp_path: Path) -> None:
     with work_folder(tmp_path, "first") as first:
         (first / "texts.jsonl").write_text(SECRET_TEXT)
-        left = first.parent / "999999999-1-dead"
+        left = first.with_name(f"999999999-1-{first.name.split('-', 2)[2]}")
         left.mkdir()
         (left / "texts.jsonl").write_text(SECRET_TEXT)
         with work_folder(tmp_path, "second"):

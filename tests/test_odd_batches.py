@@ -298,8 +298,8 @@ def test_a_running_processs_folder_outlives_a_small_step_of_the_clock_and_not_an
     tmp_path: Path, step_seconds: float, stays: bool
 ) -> None:
     with work_folder(tmp_path, "first") as first:
-        started = psutil.Process().create_time() + step_seconds
-        other = first.with_name(f"{os.getpid()}-{started:.0f}-other")
+        process, _, rest = first.name.split("-", 2)
+        other = first.with_name(f"{process}-{psutil.Process().create_time() + step_seconds:.0f}-{rest}-other")
         other.mkdir()
         with work_folder(tmp_path, "second"):
             assert (other.exists(), first.exists()) == (stays, True)

@@ -9,7 +9,8 @@ import pytest
 
 from connector import pipeline, sending
 from connector.run import Settings
-from connector.warehouse.money import read_queue
+from connector.task import Task
+from connector.warehouse.money import Queue, read_queue
 from tests.lab import Lab, Server
 
 ONCE = Settings(poll_seconds=0.01, grace_seconds=0.0, once=True)
@@ -27,6 +28,12 @@ def lab(lab: Lab) -> Lab:
 def _tokens(lab: Lab) -> list[int]:
     rows = lab.sql("select enqueued_tokens from main_labels.label_events where event = 'planned' order by event_at")
     return [row[0] for row in rows]
+
+
+def _queue(lab: Lab, server: Server, task: Task | None = None) -> Queue:
+    """Return what a run of the lab's task reads of the queue of another task's model, or its own."""
+    [own] = lab.project.tasks
+    return read_queue(lab.project, task or own, server.provider().identify(), [own.table])
 
 
 def test_shards_are_cut_so_that_sixteen_fit_a_limit_that_is_known(lab: Lab, start_server: StartServer) -> None:
@@ -47,7 +54,7 @@ def test_a_limit_is_learned_from_a_refusal_and_kept_from_then_on(lab: Lab, start
     states = lab.states()
     assert (states[0], set(states[1:])) == ("refused", {"loaded"}), "one refusal, which costs nothing, tells the limit"
     assert max(_tokens(lab)[1:]) <= max(5_000 // 16, min(_tokens(lab)))
-    queue = read_queue(lab.project, lab.project.tasks[0], server.provider().identify())
+    queue = _queue(lab, server)
     assert (queue.limit, queue.tokens) == (5_000, 0)
     assert (
         max(
@@ -70,29 +77,41 @@ def test_a_long_refusal_is_quoted_shortly_and_rules_the_queue_for_a_day_from_whe
     assert lab.run(server.provider(), say=said.append).labelled == 43
     [(batch_key, kept)] = lab.sql("select batch_key, message from main_labels.label_events where event = 'refused'")
     assert (len(kept), any(kept in line for line in said), any(message in line for line in said)) == (300, True, False)
-    task, identity = lab.project.tasks[0], server.provider().identify()
-    assert read_queue(lab.project, task, identity).limit == 5_000_000
+    assert _queue(lab, server).limit == 5_000_000
 
     lab.sql("update main_labels.label_events set event_at = event_at - interval 2 day")
     lab.sql(
         "insert into main_labels.label_events by name (select * replace ('files_deleted' as event, now() as event_at)"
         f" from main_labels.label_events where batch_key = '{batch_key}' and event = 'refused')"
     )
-    assert read_queue(lab.project, task, identity).limit is None, "what is done to its files makes it no newer"
+    assert _queue(lab, server).limit is None, "what is done to its files makes it no newer"
 
 
 def test_what_waits_in_the_queue_leaves_less_room_for_the_next_run(lab: Lab, server: Server) -> None:
     lab.edit_task(run={"max_output_tokens": 50, "enqueued_tokens": 5_000})
     server.faults(slow={"seconds": 3600})
     lab.run(server.provider(), ONCE)
-    queue = read_queue(lab.project, lab.project.tasks[0], server.provider().identify())
+    queue = _queue(lab, server)
     assert 5_000 - 5_000 // 16 < queue.tokens <= 5_000
     before = len(lab.states())
     assert lab.run(server.provider(), ONCE).submitted == []
     assert len(lab.states()) == before
     another = lab.project.tasks[0].model_copy(update={"model": "gpt-4o-mini"})
-    other = read_queue(lab.project, another, server.provider().identify())
+    other = _queue(lab, server, another)
     assert other.tokens == 0, "each model has a queue of its own"
+
+
+def test_batches_that_nobody_looks_after_hold_the_queue_for_as_long_as_one_may_take(lab: Lab, server: Server) -> None:
+    lab.edit_task(run={"max_output_tokens": 50, "enqueued_tokens": 5_000})
+    server.faults(slow={"seconds": 3600})
+    lab.run(server.provider(), ONCE)
+    lab.sql("update main_labels.label_events set label_table = 'somebody_elses'")
+    lab.sql("delete from main_labels.label_claims")
+    said: list[str] = []
+    assert lab.run(server.provider(), ONCE, said.append).submitted == []
+    assert any("waits: batches of other tasks or projects fill the queue of" in line for line in said), said
+    lab.sql("update main_labels.label_events set event_at = event_at - interval 49 hour")
+    assert lab.run(server.provider(), ONCE).submitted, "whether or not anybody looked, they have ended"
 
 
 def test_a_limit_named_more_than_a_day_ago_is_forgotten(lab: Lab, start_server: StartServer) -> None:
@@ -100,10 +119,9 @@ def test_a_limit_named_more_than_a_day_ago_is_forgotten(lab: Lab, start_server: 
     lab.run(server.provider(), ONCE)
     server.ended("failed")
     lab.run(server.provider(), ONCE)
-    identity = server.provider().identify()
-    assert read_queue(lab.project, lab.project.tasks[0], identity).limit == 5_000
+    assert _queue(lab, server).limit == 5_000
     lab.sql("update main_labels.label_events set event_at = event_at - interval 25 hour")
-    assert read_queue(lab.project, lab.project.tasks[0], identity).limit is None
+    assert _queue(lab, server).limit is None
 
 
 def test_no_more_batches_are_created_in_an_hour_than_can_be(

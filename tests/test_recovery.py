@@ -104,6 +104,27 @@ def test_a_fence_that_another_key_meets_half_done_stays_as_it_is(lab: Lab, serve
     assert lab.states() == ["released", "loaded"]
 
 
+def test_a_fence_whose_file_is_still_there_is_counted_from_its_deletion(lab: Lab, server: Server) -> None:
+    _upload_without_batch(lab, server)
+    provider = server.provider()
+    witness = provider.upload_witness("died before it deleted the file")
+    file_id, key = lab.sql("select input_file_id, batch_key from main_labels.label_events where event = 'uploaded'")[0]
+    lab.sql(
+        "insert into main_labels.label_events (batch_key, event, witness_file_id, label_table, version, event_at)"
+        " values (?, 'fencing', ?, 'comment_labels', 1, now() at time zone 'UTC' - interval 1 hour)",
+        [key, witness],
+    )
+    patient_once = Settings(poll_seconds=0.01, grace_seconds=3600.0, once=True)
+    for _ in range(2):
+        lab.run(server.provider(), patient_once)
+        assert lab.states() == ["fencing"]
+        with pytest.raises(NotThere):
+            provider.see_file(file_id)
+    lab.sql("update main_labels.label_events set event_at = event_at - interval 61 second")
+    lab.run(server.provider(), patient_once)
+    assert lab.states()[0] == "released"
+
+
 def test_a_refused_key_stops_the_run_and_leaves_everything(lab: Lab, server: Server) -> None:
     _upload_without_batch(lab, server)
     with pytest.raises(KeyRefused, match="401"):

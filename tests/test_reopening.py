@@ -39,7 +39,16 @@ def test_without_a_terminal_and_without_yes_nothing_is_put_back(lab: Lab, server
     _reject_all(lab, server)
     said = command("retry", "--reason", "refused")
     assert (said.code, "3 refused" in said.err) == (2, True)
+    assert "there is no terminal to ask on, so nothing was put back" in said.err
+    assert "budget" not in said.err
     assert lab.outcomes() == {"rejected:refused": 3}
+
+
+def test_before_the_first_build_it_is_said_what_is_missing(lab: Lab, command: Command) -> None:
+    lab.sql("drop schema main_labels cascade")
+    for arguments in (["--reason", "refused"], ["--lost"]):
+        said = command("retry", *arguments, "--yes")
+        assert (said.code, "dbt build" in said.err, "Catalog Error" in said.err) == (1, True, False), said
 
 
 def test_a_reason_that_nothing_has_is_an_error_that_names_those_there_are(
@@ -181,3 +190,13 @@ def test_a_batch_of_a_table_that_no_task_names_is_given_up_and_one_that_can_not_
     assert command("release", "--batch", batch_key, "--yes", "--json").json == {"batches": [batch_key]}
     assert lab.states() == ["reopened"]
     assert f"batch {batch_key} is reopened, so it holds no texts" in command("release", "--batch", batch_key).err
+
+
+def test_a_batch_that_can_not_be_read_is_something_in_flight(lab: Lab, server: Server, command: Command) -> None:
+    lab.run(server.provider(), ONCE)
+    [(batch_key,)] = lab.sql("select distinct batch_key from main_labels.label_claims")
+    lab.sql("update main_labels.label_events set task_snapshot = '?' || task_snapshot")
+    for name in ("run", "cancel"):
+        said = command(name, *QUICKLY)
+        unread = f"batch {batch_key} is left as it is: this release can not read what it was sent with"
+        assert (said.code, unread in said.err) == (1, True), said

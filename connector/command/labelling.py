@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from connector import pipeline, planning
-from connector.command.opening import base_url, in_flight, open_project
+from connector.command.opening import base_url, open_project
 from connector.console import Screen
 from connector.errors import BudgetReached, LabelsError
 from connector.options import common, running
@@ -20,6 +20,7 @@ from connector.serving import connecting
 from connector.task import Task
 from connector.warehouse.project import Options, Project
 from connector.warehouse.quality import gate_failures, gates, read_quality
+from connector.warehouse.tables import Ledger
 from connector.warehouse.texts import count_labels
 
 
@@ -69,7 +70,7 @@ def cancel(screen: Screen, options: Options, names: tuple[str, ...], **how: Any)
     It sends nothing, so `--limit`, `--budget-usd`, `--yes` and `--confirm` change nothing here.
     """
     project, tasks = open_project(screen, options, names, interruptible=True)
-    if not in_flight(project, tasks):
+    if not Ledger(project, "").has_unresolved(pipeline.tables_of(project, tasks)):
         screen.say("nothing is in flight")
         _end(screen, project, tasks, Summary())
         return
@@ -153,6 +154,6 @@ def _raise_for(summary: Summary) -> None:
         )
     if summary.problems:
         raise LabelsError(
-            "\n".join(summary.problems),
+            "\n".join([*summary.problems, *summary.over_budget]),
             "everything else is loaded; once this is mended, it is safe to run again",
         )

@@ -31,7 +31,7 @@ def retry(
     """Put rejected or lost texts back, with their price first; the next run sends them."""
     project, tasks = open_project(screen, options, names)
     reopened = reopening.reopen(
-        project, tasks, reasons, lost, lambda found: screen.ask(reopening_lines(found), agreed=yes), base_url()
+        project, tasks, reasons, lost, lambda found: screen.ask(reopening_lines(found), yes, "put back"), base_url()
     )
     lines = [f"{reopened.texts} rejected texts and {len(reopened.batches)} lost batches are put back"]
     lines = [*lines, "`dbt-labels run` sends them"] if reopened != Reopened() else ["there is nothing to put back"]

@@ -44,7 +44,7 @@ _MOST_NAMES = 20
 @click.option("--text", help="Its column with the text.")
 @click.option("--age", help="Its column that says since when a text waits.")
 @click.option("--folder", help="Where the new models go, from the project's folder; else `labeling` with its models.")
-@click.option("--source", help="What to call the source of labels; else `labels`.")
+@click.option("--source", help="What to call the source of labels; else that of the tasks there are, or `labels`.")
 def init(
     screen: Screen,
     options: Options,
@@ -72,7 +72,8 @@ def init(
         wish = _wish(project, inventory, model, text, age)
         files = read_files(root, inventory.model_paths)
         style = read_style((root / "dbt_project.yml").read_bytes().decode("utf-8", "replace"), files)
-        propose_task(proposal, inventory, name_all(wish.relation, next(iter(names), None), source), wish, style, folder)
+        called = name_all(wish.relation, next(iter(names), None), source or inventory.source_of_labels())
+        propose_task(proposal, inventory, called, wish, style, folder)
     make(proposal.change, root)
     _report(screen, proposal, _next(proposal, options))
 

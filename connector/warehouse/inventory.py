@@ -53,6 +53,10 @@ class Inventory:
     sources: dict[str, Source]
     has_package: bool
 
+    def source_of_labels(self) -> str | None:
+        """Return the project's source that has the tables of the tasks there are, None without any."""
+        return next((name for name, source in self.sources.items() if source.has_labels and source.is_own), None)
+
 
 def read_inventory(project: Project) -> Inventory:
     """Return what a parsed project has."""

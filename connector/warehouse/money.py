@@ -9,7 +9,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from connector.budget import Charge
-from connector.ledger import TOKEN_LIMIT, UNRESOLVED, Identity, State, read_queue_limit
+from connector.ledger import LONGEST_BATCH, TOKEN_LIMIT, UNRESOLVED, Identity, State, read_queue_limit
 from connector.task import Task
 from connector.warehouse.project import Project
 from connector.warehouse.session import Session
@@ -23,11 +23,13 @@ _LIMIT_KNOWN_FOR = timedelta(days=1)
 class Queue:
     """A model's queue at a provider: input tokens of ours in it, about, and the limit that the provider named last.
 
-    `created` are the batches of all models that were about to be created there within an hour, `unsure` those of the
-    task's table of which it is not known whether they were.
+    `of_others` are those of tables that the run does not look after. `created` are the batches of all models that were
+    about to be created there within an hour, `unsure` those of the task's table of which it is not known whether they
+    were.
     """
 
     tokens: int
+    of_others: int
     limit: int | None
     created: int
     unsure: int
@@ -62,23 +64,33 @@ def read_charges(project: Project, tables: Sequence[str], run_key: str) -> dict[
     return charges
 
 
-def read_queue(project: Project, task: Task, provider: Identity, stuck: Sequence[str] = ()) -> Queue:
+def read_queue(
+    project: Project, task: Task, provider: Identity, tables: Sequence[str], stuck: Sequence[str] = ()
+) -> Queue:
     """Return what waits in the queue of a task's model at a provider, of all tasks; a limit is one named within a day.
 
-    `stuck` are batches of which nothing more can be known: they are left out.
+    `stuck` are batches of which nothing more can be known: they are left out. So are those of other tables than
+    `tables`, which a run looks after, once they are so old that they have ended, whether or not anybody has looked.
     """
     known = f"batch_key not in ({', '.join('?' for _ in stuck)})" if stuck else "true"
+    ours = f"label_table in ({', '.join('?' for _ in tables) or 'null'})"
+    waits = (
+        f"model = ? and state in ({_UNRESOLVED}) and state <> ? and {known}"
+        f" and ({ours} or coalesce(creating_at, planned_at) > ?)"
+    )
     unsure_states = (State.UPLOADED.value, State.CREATING.value, State.FENCING.value)
     with project.connect() as session:
         now = session.clock()
+        waiting = (task.model, State.ENDED.value, *stuck, *tables, now - LONGEST_BATCH)
         [counted] = session.handle.rows(
-            f"select sum(case when model = ? and state in ({_UNRESOLVED}) and state <> ? and {known}"
-            " then enqueued_tokens end) as tokens,"
+            f"select sum(case when {waits} then enqueued_tokens end) as tokens,"
+            f" sum(case when {waits} and not {ours} then enqueued_tokens end) as of_others,"
             " count(case when creating_at > ? then 1 end) as created,"
             f" count(case when label_table = ? and state in (?, ?, ?) and {known} then 1 end) as unsure"
             f" from ({_batches(session)}) as batches where provider = ?",
             [
-                *(task.model, State.ENDED.value, *stuck),
+                *waiting,
+                *(*waiting, *tables),
                 now - timedelta(hours=1),
                 *(task.table, *unsure_states, *stuck),
                 provider.base_url,
@@ -91,7 +103,13 @@ def read_queue(project: Project, task: Task, provider: Identity, stuck: Sequence
         )
     named = [row["message"] or "" for row in refused if now - row["refused_at"] < _LIMIT_KNOWN_FOR]
     limit = read_queue_limit(named[0]) if named else None
-    return Queue(int(counted["tokens"] or 0), limit, int(counted["created"]), int(counted["unsure"]))
+    return Queue(
+        tokens=int(counted["tokens"] or 0),
+        of_others=int(counted["of_others"] or 0),
+        limit=limit,
+        created=int(counted["created"]),
+        unsure=int(counted["unsure"]),
+    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from dbt.adapters.base import BaseAdapter
 from dbt.adapters.factory import get_adapter_by_type
 from dbt.contracts.graph.manifest import Manifest
-from dbt.contracts.graph.nodes import GenericTestNode, ModelNode, SeedNode, SnapshotNode
+from dbt.contracts.graph.nodes import GenericTestNode, ModelNode, SeedNode, SnapshotNode, SourceDefinition
 from dbt.exceptions import DbtProfileError
 
 from connector.errors import ProfileError, ProjectError, TaskError, WarehouseError, WarehouseLocked
@@ -227,24 +227,25 @@ class Project:
 
     def source_name(self, tasks: Sequence[Task]) -> str:
         """Return the name of the source that has the tasks' tables, or the usual one."""
-        tables = {task.table for task in tasks}
-        names = (source.source_name for source in self.manifest.sources.values() if source.identifier in tables)
-        return next(names, "labels")
+        return next((source.source_name for source in map(self._source, tasks) if source is not None), "labels")
 
     def source_file(self, tasks: Sequence[Task]) -> Path:
         """Return the YAML file that declares the tasks' tables, or where it belongs: beside the first pending model."""
-        tables = {task.table for task in tasks}
-        for source in self.manifest.sources.values():
-            if source.identifier in tables:
+        for source in map(self._source, tasks):
+            if source is not None:
                 return self.folder / str(source.original_file_path)
         return self.folder / Path(self.model(tasks[0]).original_file_path).parent / "labels.yml"
 
     def source_of(self, task: Task) -> str | None:
         """Return the selector of the task's table as a source, or None where no YAML declares it."""
-        for source in self.manifest.sources.values():
-            if source.identifier == task.table:
-                return f"source:{source.source_name}.{source.name}"
-        return None
+        source = self._source(task)
+        return None if source is None else f"source:{source.source_name}.{source.name}"
+
+    def _source(self, task: Task) -> SourceDefinition | None:
+        """Return the task's table as a source: where several declare it, the one that the pending model reads."""
+        found = [source for source in self.manifest.sources.values() if source.identifier == task.table]
+        read = self.model(task).depends_on.nodes
+        return min(found, key=lambda source: source.unique_id not in read, default=None)
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Session]:

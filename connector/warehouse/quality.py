@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -171,8 +172,10 @@ def gates(project: Project, task: Task) -> list[Gate]:
             )
         try:
             at_least = float(arguments.get("at_least", ""))
-        except (TypeError, ValueError) as error:
-            raise ProjectError(f"{where}: `at_least` must be a number, not {arguments.get('at_least')!r}") from error
+        except (TypeError, ValueError):
+            at_least = math.nan
+        if not -1 <= at_least <= 1:
+            raise ProjectError(f"{where}: `at_least` must be a number from -1 to 1, not {arguments.get('at_least')!r}")
         found.append(Gate(field, metric, at_least))
     return sorted(found, key=lambda gate: (gate.field, gate.metric, gate.at_least))
 

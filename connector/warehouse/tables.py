@@ -154,6 +154,10 @@ class Ledger:
                 self.unreadable[row["batch_key"]] = "this release can not read what it was sent with: upgrade"
         return batches
 
+    def has_unresolved(self, tables: Sequence[str]) -> bool:
+        """Tell whether a batch of these tables is in flight or was left on its way, also one that can not be read."""
+        return bool(self.batches(tables) or self.unreadable)
+
     def claim(self, shard: Shard, task: Task, provider: Identity, price: Price | None) -> None:
         """Write the claims and the intent of a shard, and that it is about to be uploaded.
 

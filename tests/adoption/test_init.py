@@ -257,6 +257,18 @@ def test_a_second_task_joins_the_first_ones_source(shop: Shop, did: Callable[...
     assert shop.sql("select count(*) from analytics.customers_to_label") == [(1,)]
 
 
+def test_a_second_task_joins_the_first_ones_source_whatever_that_is_called(shop: Shop, did: Callable[..., str]) -> None:
+    did(*INIT, "--source", "llm_labels")
+    shop.dbt("deps")
+    did("init", "--model", "ecom.raw_orders", "--text", "customer", "--task", "customers_to_label")
+    sources = yaml.safe_load((shop.folder / "transform/labeling/__sources.yml").read_text())["sources"]
+    tables = {source["name"]: [table["name"] for table in source["tables"]] for source in sources}
+    assert tables == {"llm_labels": ["review_labels", "customer_labels"]}
+    assert "source('llm_labels', 'customer_labels')" in (
+        shop.folder / "transform/labeling/customers_to_label.sql"
+    ).read_text().replace('"', "'")
+
+
 def test_a_second_task_has_yaml_of_its_own_where_a_folders_models_share_a_file_that_is_there(
     shop: Shop, did: Callable[..., str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -157,3 +158,5 @@ def test_debug_shows_a_traceback_and_nothing_else_does(lab: Lab, command: Comman
     assert said.code == 1
     assert "Traceback" in said.err
     assert "connector.errors.ProjectError" in said.err
+    as_json = command("--log-format", "json", "--debug", "run").err.splitlines()
+    assert "connector.errors.ProjectError" in json.loads(as_json[-1])["traceback"]

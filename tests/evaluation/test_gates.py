@@ -191,7 +191,8 @@ def test_gates_are_the_tests_that_would_stop_a_build(changed: Lab) -> None:
         ({"field": "mood"}, "`mood` is not a field that can be measured", "has no field `mood`"),
         ({"field": "summary"}, "`summary` is not a field that can be measured", "has no field `summary`"),
         ({"metric": "jaccard"}, "`sentiment` has no metric `jaccard`; it has `accuracy`", "has no metric `jaccard`"),
-        ({"at_least": "much"}, "`at_least` must be a number, not 'much'", None),
+        ({"at_least": "much"}, "`at_least` must be a number from -1 to 1, not 'much'", None),
+        ({"at_least": 80}, "`at_least` must be a number from -1 to 1, not 80", "must be a number from -1 to 1"),
     ],
 )
 def test_a_gate_that_can_not_be_is_a_clear_mistake(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import yaml
 
 from connector.run import Settings
@@ -172,6 +174,30 @@ def test_a_build_whose_gate_does_not_hold_goes_on_with_nothing(gated: Gated, ser
     gated.judge(GOLD, agree=True)
     assert command("build", *QUICKLY).code == 0
     assert gated.lab.sql("select count(*) from main.moods") == [(8,)]
+
+
+def test_a_gate_that_no_longer_holds_when_nothing_is_pending_stops_a_build_as_well(
+    gated: Gated, server: Server, command: Command
+) -> None:
+    gated.judge(GOLD, agree=True)
+    assert gated.lab.run(server.provider()).labelled == 8
+    gated.judge(GOLD, agree=False)
+    before = len(server.executions())
+    said = command("build", *QUICKLY)
+    assert (said.code, NOT_HELD in said.err) == (1, True), said
+    made = "select count(*) from information_schema.tables where table_name = 'moods' and table_schema = 'main'"
+    assert (gated.lab.sql(made), len(server.executions())) == ([(0,)], before)
+    assert json.loads(command("run", "--json", *QUICKLY).out)["run"]["gated"] == ["comment_labels"]
+
+
+def test_a_budget_that_ends_before_the_gate_is_judged_leaves_what_reads_the_labels(
+    gated: Gated, server: Server, command: Command
+) -> None:
+    gated.judge(GOLD, agree=True)
+    said = command("build", *QUICKLY, "--budget-usd", "0.000001")
+    assert (said.code, server.executions()) == (4, []), said
+    made = "select count(*) from information_schema.tables where table_name = 'moods' and table_schema = 'main'"
+    assert gated.lab.sql(made) == [(0,)]
 
 
 def test_a_task_whose_gate_does_not_hold_does_not_stop_the_others(

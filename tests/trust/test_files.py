@@ -101,6 +101,19 @@ def test_what_lies_in_the_work_folder_and_is_none_of_ours_is_left_and_breaks_not
     assert sorted(path.name for path in work.iterdir()) == ["-", ".DS_Store", "1-x", "a-b-c", "notes"]
 
 
+def test_the_folder_of_another_machine_is_left_for_as_long_as_its_run_may_live(tmp_path: Path) -> None:
+    with work_folder(tmp_path, "first") as first:
+        _, started, _, key = first.name.split("-")
+        elsewhere = first.with_name(f"999999999-{started}-{'0' * 12}-{key}")
+        elsewhere.mkdir()
+        with work_folder(tmp_path, "second"):
+            assert elsewhere.exists(), "a process of that number may live there"
+        long_ago = elsewhere.stat().st_mtime - 4 * 24 * 3600
+        os.utime(elsewhere, (long_ago, long_ago))
+        with work_folder(tmp_path, "third"):
+            assert not elsewhere.exists()
+
+
 def test_a_file_is_never_written_through_a_link_that_waits_for_it(tmp_path: Path) -> None:
     (tmp_path / "theirs").write_text("theirs")
     (tmp_path / f".labels.yml.{os.getpid()}").symlink_to(tmp_path / "theirs")

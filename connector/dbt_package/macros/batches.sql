@@ -56,7 +56,7 @@ case event {%- for state in ranked %} when '{{ state.name }}' then '{{ "%02d" | 
         max(task_snapshot) as task_snapshot,
         min(case when event = 'planned' then event_at end) as planned_at,
         max(case when event = 'creating' then event_at end) as creating_at,
-        min(case when event = 'fencing' then event_at end) as fencing_at,
+        max(case when event = 'fencing' then event_at end) as fencing_at,
         min(case when event = 'submitted' then event_at end) as submitted_at,
         min(case when event = 'ended' then event_at end) as ended_at,
         min(case when event = 'loaded' then event_at end) as loaded_at,

@@ -29,7 +29,7 @@
     {%- endif -%}
     {%- set at_least = at_least | float(none) -%}
     {%- if at_least is none or not -1 <= at_least <= 1 -%}
-        {{ exceptions.raise_compiler_error("label_quality: `at_least` must be a number, as " ~ metric ~ " is one") }}
+        {{ exceptions.raise_compiler_error("label_quality: `at_least` must be a number from -1 to 1, as " ~ metric ~ " is") }}
     {%- endif -%}
     {%- if gold is none and not task.get("gold") -%}
         {{ exceptions.raise_compiler_error(
