@@ -21,7 +21,7 @@ from connector.plan import NOTHING, Cost
 from connector.planning import price_again
 from connector.request import sendable
 from connector.task import AnyOf, Boolean, Integer, OneOf, Task, TaskField, value_mistake
-from connector.warehouse.foreign import Place, bring, column_type, foreign_rows, place
+from connector.warehouse.foreign import Destination, bring, column_type, find_destination, foreign_rows
 from connector.warehouse.project import Project
 from connector.warehouse.tables import Ledger
 
@@ -38,7 +38,7 @@ class Import:
 
     task: Task
     texts: int
-    place: Place
+    destination: Destination
     saved: Cost
 
 
@@ -72,7 +72,7 @@ def import_labels(
         texts = _spool(project, task, name, path)
         with pa.memory_map(str(path)) as source:
             rows = pa.ipc.open_file(source).read_all()
-            found = place(project, task, rows)
+            found = find_destination(project, task, rows)
             saved = price_again(project, task, found.pending, base_url) if found.pending else NOTHING
             confirm(Import(task, texts, found, saved))
             with ledger.leased([task.table]), ledger.writing([task.table]) as session:

@@ -141,6 +141,9 @@ TEXT_KEY = re.compile("[0-9a-f]{64}")
 QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 """The provider's codes for an account that can not pay."""
 
+HOLDING = (*UNRESOLVED, State.LOST)
+"""The states in which a batch's claims hold its texts; in SQL `batch_states` says so."""
+
 LONGEST_BATCH = timedelta(days=2)
 """How long a batch is waited for: twice the provider's window."""
 

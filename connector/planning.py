@@ -27,7 +27,7 @@ from connector.warehouse.texts import (
 from connector.warehouse.wording import count_changed_wording, count_raised, raised_texts
 
 
-def look(project: Project, tasks: Sequence[Task]) -> list[Standing]:
+def read_standings(project: Project, tasks: Sequence[Task]) -> list[Standing]:
     """Return how each task stands."""
     return [_standing(project, task) for task in tasks]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from connector.errors import UsageError
-from connector.ledger import UNRESOLVED, Batch, State, new_key
+from connector.ledger import HOLDING, Batch, State, new_key
 from connector.plan import NOTHING, Cost
 from connector.planning import price_again
 from connector.task import Task
@@ -19,7 +19,6 @@ from connector.warehouse.tables import Ledger
 
 # nothing was asked of the provider yet but to keep a file
 _NEVER_CREATED = (State.PLANNED, State.UPLOADING)
-_HOLDING = (*UNRESOLVED, State.LOST)
 
 
 @dataclass(frozen=True)
@@ -143,11 +142,11 @@ def release(
 def _holding(ledger: Ledger, tasks: Sequence[Task], batch_keys: Collection[str]) -> list[Batch]:
     """Return the batches of these keys; raises `UsageError` for one that is not there, unreadable or holds no texts."""
     tables = sorted({task.table for task in tasks} | ledger.tables_of_batches())
-    held = {batch.batch_key: batch for batch in ledger.batches(tables, _HOLDING)}
+    held = {batch.batch_key: batch for batch in ledger.batches(tables, HOLDING)}
     unreadable = sorted(ledger.unreadable)
     if batch_keys and held.keys() >= set(batch_keys):
         return [held[key] for key in dict.fromkeys(batch_keys)]
-    done = {batch.batch_key: batch.state.value for batch in ledger.batches(tables, set(State) - set(_HOLDING))}
+    done = {batch.batch_key: batch.state.value for batch in ledger.batches(tables, set(State) - set(HOLDING))}
     why = {key: f"batch {key} is {state}, so it holds no texts" for key, state in done.items()}
     why |= {key: f"batch {key}: {said}" for key, said in ledger.unreadable.items()}
     mistakes = [why.get(key, f"there is no batch `{key}`") for key in batch_keys if key not in held]

@@ -84,8 +84,8 @@ def draft_files(names: Names, wish: Wish, folder: PurePosixPath, style: Style) -
         names.current: _current(names, style),
     }
     if names.keyed is not None:
-        files[folder / f"{names.keyed}.sql"] = _keyed(names, wish, style)
-        described = {names.keyed: _with_key(names, style), **described}
+        files[folder / f"{names.keyed}.sql"] = _keyed(wish, style)
+        described = {names.keyed: _with_key(names), **described}
     files[folder / f"{names.task}.sql"] = _pending(names, wish, style)
     files[folder / f"{names.current}.sql"] = _current_sql(names, style)
     written = {path: with_line_endings(text, style) for path, text in files.items()}
@@ -100,7 +100,7 @@ def draft_files(names: Names, wish: Wish, folder: PurePosixPath, style: Style) -
 
 def draft_source(names: Names, folder: PurePosixPath, style: Style) -> tuple[PurePosixPath, str]:
     """Return the file of a new source, which `dbt-labels sync` fills in later."""
-    name = (style.sources_file or "{source}").format(source=names.source)
+    name = style.sources_file.format(source=names.source)
     source = {
         "name": names.source,
         "schema": "{{ var('dbt_labels_schema', target.schema ~ '_labels') }}",
@@ -157,7 +157,7 @@ def _column(name: str, style: Style) -> str:
     return _quoted(name, style) if is_plain else f"adapter.quote({_quoted(name, style)})"
 
 
-def _keyed(names: Names, wish: Wish, style: Style) -> str:
+def _keyed(wish: Wish, style: Style) -> str:
     words = ("with", "select", "from", "as")
     with_, select, from_, as_ = (word.upper() if style.is_upper else word for word in words)
     return (
@@ -192,7 +192,7 @@ def _current_sql(names: Names, style: Style) -> str:
     return f"{{{{ dbt_labels.current_labels({labels}, task={_quoted(names.task, style)}) }}}}\n"
 
 
-def _with_key(names: Names, style: Style) -> dict[str, Any]:
+def _with_key(names: Names) -> dict[str, Any]:
     return {
         "name": names.keyed,
         "description": f"The {_words(names.subject)} with the key of their text, which labels are joined by.",

@@ -105,7 +105,7 @@ def _run_data(summary: Summary) -> dict[str, Any]:
 def _end(screen: Screen, project: Project, tasks: list[Task], summary: Summary) -> None:
     screen.close()
     screen.log.tell("run_ended", **_run_data(summary))
-    standings = summary.standings or planning.look(project, tasks)
+    standings = summary.standings or planning.read_standings(project, tasks)
     fields = {task.name: count_labels(project, task) for task in tasks}
     data = {"run": _run_data(summary), "tasks": standing_data(standings), "labels": fields}
     lines: list[Any] = [""]

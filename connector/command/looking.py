@@ -108,7 +108,7 @@ def _look(project: Project, tasks: list[Task]) -> tuple[list[Standing], Warehous
     standings, errors = [], []
     for task in tasks:
         try:
-            standings += planning.look(project, [task])
+            standings += planning.read_standings(project, [task])
         except WarehouseLocked:
             raise
         except WarehouseError as error:

@@ -14,8 +14,7 @@ from connector.forgetting import Forgotten
 from connector.options import common
 from connector.plain import counted
 from connector.reopening import Reopened
-from connector.report.mending import forgetting_lines, import_lines, release_lines
-from connector.report.standing import reopening_lines
+from connector.report.mending import forgetting_lines, import_lines, release_lines, reopening_lines
 from connector.serving import connecting
 from connector.warehouse.project import Options
 

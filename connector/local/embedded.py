@@ -121,7 +121,7 @@ class EmbeddedEngine:
         fewest = node.get("minItems", 0)
         if "enum" not in items:
             return [self._fill(name, items, root, text, vector) for _ in range(max(1, fewest))]
-        near = self._nearness(name, items["enum"], node.get("description", ""), vector)
+        near = self._nearness(items["enum"], node.get("description", ""), vector)
         spread = float(near.std()) or 1.0
         ranked = np.argsort(-near, kind="stable")
         needed = max(NEAR, min(CLEARLY_NEAR, float(near.mean()) + STANDS_OUT * spread))
@@ -138,7 +138,7 @@ class EmbeddedEngine:
         if set(by_polarity) <= POLARITIES and {"positive", "negative"} <= set(by_polarity):
             polarity = self._polarity(text, vector, neutral="neutral" in by_polarity)
             return Choice(by_polarity[polarity.value], polarity.probability)
-        near = self._nearness(name, values, node.get("description", ""), vector)
+        near = self._nearness(values, node.get("description", ""), vector)
         fallback = [row for row, value in enumerate(values) if str(value).lower() in FALLBACK_VALUES]
         near[fallback] = NEAR
         best = int(near.argmax())
@@ -161,7 +161,7 @@ class EmbeddedEngine:
         scores = [true, max(false, TRUE_ABOVE)]
         return Choice(scores[0] >= scores[1], _share(scores, int(scores[0] < scores[1]), NEARNESS_TEMPERATURE))
 
-    def _nearness(self, name: str, values: Sequence[Any], description: str, vector: Vectors) -> Vectors:
+    def _nearness(self, values: Sequence[Any], description: str, vector: Vectors) -> Vectors:
         described = {m["value"].strip(): m["description"].strip() for m in VALUE_LINE.finditer(description)}
         labels = [
             f"{_words(str(value))}: {described[str(value)]}" if str(value) in described else _words(str(value))

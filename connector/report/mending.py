@@ -8,7 +8,7 @@ from connector.forgetting import Forgetting
 from connector.importing import Import
 from connector.plain import counted
 from connector.plan import Cost
-from connector.reopening import Release
+from connector.reopening import Release, Reopening
 from connector.report.standing import dollars
 
 
@@ -34,6 +34,19 @@ def forgetting_lines(found: Forgetting) -> list[str]:
     ]
 
 
+def reopening_lines(found: Sequence[Reopening]) -> list[str]:
+    """Return what a retry would put back, for people."""
+    lines = []
+    for reopening in found:
+        reasons = [f"{texts:,} {reason}" for reason, texts in reopening.rejected.items()]
+        if reopening.lost:
+            batches = counted(len(reopening.lost), "lost batch", "lost batches")
+            reasons.append(f"{reopening.lost_texts:,} of {batches}, which may have been paid for")
+        lines.append(f"task {reopening.task.name}: {', '.join(reasons) or 'nothing'}")
+        lines += [f"  {line}" for line in _again_lines(reopening.cost, "them")]
+    return lines
+
+
 def release_lines(found: Sequence[Release]) -> list[str]:
     """Return what giving up batches may cost, for people."""
     lines = []
@@ -50,29 +63,30 @@ def release_lines(found: Sequence[Release]) -> list[str]:
             lines.append(f"  if the provider has it, it is paid for{bound}, and its answers are never loaded")
         else:
             lines.append("  it was never created, so nothing was paid for it")
-        lines += [f"  {line}" for line in again_lines(release.cost)]
+        lines += [f"  {line}" for line in _again_lines(release.cost, "its texts")]
     return lines
 
 
-def again_lines(cost: Cost) -> list[str]:
-    """Return what sending texts again costs, for people."""
-    if not cost.requests:
+def _again_lines(cost: Cost, texts: str) -> list[str]:
+    if not cost.texts:
         return []
+    if not cost.requests:
+        return [f"no model has {texts} any more, so nothing is sent"]
     if cost.expected_usd is None or cost.bound_usd is None:
-        return ["sending its texts again has no known price"]
-    return [f"sending its texts again costs about {dollars(cost.expected_usd)}, at most {dollars(cost.bound_usd)}"]
+        return [f"sending {texts} again has no known price"]
+    return [f"sending {texts} again costs about {dollars(cost.expected_usd)}, at most {dollars(cost.bound_usd)}"]
 
 
 def import_lines(found: Import) -> list[str]:
     """Return what an import brings and saves, for people."""
-    task, place, saved = found.task, found.place, found.saved
+    task, there, saved = found.task, found.destination, found.saved
     lines = [
         f"{counted(found.texts, 'text')} with labels for {task.name} version {task.version}",
-        f"  {place.labelled:,} have a label already and are left alone",
+        f"  {there.labelled:,} have a label already and are left alone",
     ]
-    if place.in_flight:
-        lines.append(f"  {place.in_flight:,} are in flight: they are left to the batch that is paid for")
-    lines.append(f"  {len(place.pending):,} are pending and will not be sent")
+    if there.in_flight:
+        lines.append(f"  {there.in_flight:,} are in flight: they are left to the batch that is paid for")
+    lines.append(f"  {len(there.pending):,} are pending and will not be sent")
     if saved.requests and saved.expected_usd is not None:
         lines.append(f"  that saves about {dollars(saved.expected_usd)}")
     return lines

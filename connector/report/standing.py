@@ -13,7 +13,6 @@ from connector.errors import to_build
 from connector.ledger import Batch
 from connector.plain import counted, shown
 from connector.plan import Plan, Standing
-from connector.reopening import Reopening
 
 _EMPTY = "what the pending model selects from is empty, as a build with --empty leaves it"
 
@@ -115,25 +114,6 @@ def plan_lines(plans: Sequence[Plan]) -> list[str]:
                 f"  note: {changed} of version {version} had another wording, model or fields;"
                 f" `version: {version + 1}` would label {again} again{price}"
             )
-    return lines
-
-
-def reopening_lines(found: Sequence[Reopening]) -> list[str]:
-    """Return what a retry would put back, for people."""
-    lines = []
-    for reopening in found:
-        reasons = [f"{texts:,} {reason}" for reason, texts in reopening.rejected.items()]
-        if reopening.lost:
-            batches = counted(len(reopening.lost), "lost batch", "lost batches")
-            reasons.append(f"{reopening.lost_texts:,} of {batches}, which may have been paid for")
-        lines.append(f"task {reopening.task.name}: {', '.join(reasons) or 'nothing'}")
-        cost = reopening.cost
-        if cost.texts and cost.expected_usd is not None and cost.bound_usd is not None:
-            lines.append(
-                f"  sending them again costs about {dollars(cost.expected_usd)}, at most {dollars(cost.bound_usd)}"
-            )
-        elif cost.texts:
-            lines.append("  sending them again has no known price")
     return lines
 
 

@@ -23,7 +23,7 @@ _CHUNK_ROWS = 50_000
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """Where foreign labels would go: texts with a label already, texts in a live batch, and those that are pending."""
 
     labelled: int
@@ -77,7 +77,7 @@ def column_type(field: Any) -> pa.DataType:
     return pa.bool_() if isinstance(field, Boolean) else pa.int64() if isinstance(field, Integer) else pa.string()
 
 
-def place(project: Project, task: Task, rows: pa.Table) -> Place:
+def find_destination(project: Project, task: Task, rows: pa.Table) -> Destination:
     """Return where these labels would go; raises `WarehouseError` where the pending model is not fit."""
     with project.connect() as session:
         check_pending(session, project, task)
@@ -91,7 +91,7 @@ def place(project: Project, task: Task, rows: pa.Table) -> Place:
                 f"select text_key from ({sendable_sql(session, project, task)}) as sendable where {wanted}"
             )
     by_why = {row["why"]: int(row["texts"]) for row in settled}
-    return Place(by_why.get("labelled", 0), by_why.get("in_flight", 0), [row["text_key"] for row in pending])
+    return Destination(by_why.get("labelled", 0), by_why.get("in_flight", 0), [row["text_key"] for row in pending])
 
 
 def bring(session: Session, task: Task, rows: pa.Table, model: str, renew: Callable[[], None]) -> int:

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from connector.ledger import LOCAL_URL, UNRESOLVED, Identity, State
+from connector.ledger import HOLDING, LOCAL_URL, Identity
 from connector.task import NAME, Task
 from connector.warehouse.project import Project
 from connector.warehouse.session import Session
 
-# what may still be answered, or was and nobody knows
-_HOLDING = tuple(state.value for state in (*UNRESOLVED, State.LOST))
+_HOLDING = tuple(state.value for state in HOLDING)
 _LABELLED = {"text_key", "version", "outcome"}
 
 

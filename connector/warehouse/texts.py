@@ -138,6 +138,7 @@ def open_again_texts(
 
 
 def read_pending(rows: pa.RecordBatch) -> Iterator[Pending]:
+    """Give the texts of rows as the macro `sendable` makes them."""
     names = ("text_key", "text", "attempt", "truncations", "alone")
     return map(Pending, *(rows.column(name).to_pylist() for name in names))
 
@@ -248,6 +249,10 @@ def sendable_sql(
     which: Which = "pending",
     of_batches: Sequence[str] | None = None,
 ) -> str:
+    """Return the query of the texts that may be sent now, as the macro `sendable` gives them.
+
+    `which` says which texts are looked at, `of_batches` narrows to those that one of these claims.
+    """
     pending = str(project.model(task).relation_name)
     edited = which != "gold" and "is_edited" in session.columns(pending)
     if which != "pending":
@@ -276,6 +281,7 @@ def _united(session: Session, task: Task, pending: str, gold: str, edited: bool)
 
 
 def settled_sql(session: Session, task: Task) -> str:
+    """Return the query of the texts that are not pending: `text_key` and `why`, a key as often as there are reasons."""
     read_from = session.macro("read_from_relation", table=task.table)
     return str(session.macro("settled", read_from=read_from or None, **_ledger_relations(session, task)))
 

@@ -1,4 +1,4 @@
-{#- The columns of every table in the labels schema: [name, type] in order. -#}
+{#- The columns of the ledger's tables: [name, type] in order. A task's table of labels has those of `label_columns`. -#}
 {% macro ledger_columns() %}
     {% set text, whole, time = dbt.type_string(), dbt.type_bigint(), dbt_labels.type_timestamp() %}
     {% set usd = dbt_labels.type_usd() %}
