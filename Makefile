@@ -12,8 +12,8 @@ FROM_PROJECT = $(BIN)/python -c 'import os, sys; print(os.path.relpath(*map(os.p
 help:
 	@echo "make demo       label the comments in dbt_project/ with the local server: no key, no cost"
 	@echo "make dashboard  draw what the demo labelled as boards: HTML files that need no network"
-	@echo "make test       run the whole test suite: DuckDB, and PostgreSQL where its server is installed"
-	@echo "make test-all   the same with Spark as well (Java 17 or 21): on a Spark Connect server, then in a session"
+	@echo "make test       run the test suite: DuckDB, and PostgreSQL where its server is installed"
+	@echo "make test-all   the same with every random case and with Spark (Java 17 or 21): on a Spark Connect server, then in a session"
 	@echo "make matrix     run the demo from the wheel and the core of the tests with other Pythons, dbts, DuckDBs and openai clients"
 	@echo "make bench      print a table of ratios: COMMENTS=file.csv ROWS=100000,1000000 FOLDER=where there is space"
 	@echo "make check      ruff, mypy --strict, layers"
@@ -63,7 +63,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(VENV)/.all
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	DBT_LABELS_TEST_SEEDS=all $(BIN)/python -m pytest -n 2 --dist loadfile
 	DBT_LABELS_TEST_SPARK=session $(BIN)/python -m pytest tests/warehouse -k "spark and not spark_demo"
 
 # the demo's comments are made many; COMMENTS names a CSV with more real ones, in a column `text`

@@ -15,6 +15,7 @@ from tests.between import Between
 from tests.command import Command, run_command
 from tests.http import serving
 from tests.lab import KEY, Bench, Lab, Server
+from tests.seeds import ALL
 
 # the same examples each time, so that a change is judged by what it changed; HYPOTHESIS_PROFILE=default looks for new
 settings.register_profile(
@@ -26,10 +27,15 @@ settings.register_profile(
 )
 # what somebody's shell tells dbt, the client or us is not meant for a test
 for _name in list(os.environ):
-    if _name.startswith(("DBT_", "OPENAI_", "LAB_")) and _name != "DBT_LABELS_TEST_SPARK":
+    if _name.startswith(("DBT_", "OPENAI_", "LAB_")) and not _name.startswith("DBT_LABELS_TEST_"):
         del os.environ[_name]
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_report_header() -> str:
+    """Say what is not run, beside the tests that are skipped."""
+    return "random cases: " + ("all" if ALL else "a quarter of them (DBT_LABELS_TEST_SEEDS=all runs all)")
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ CORE = (
     "tests/test_shard.py",
     "tests/test_text_round_trip.py",
     "tests/dbt_package",
-    "tests/test_crash.py::test_two_faults_and_two_kills_at_random_cost_no_text_and_no_second_payment[0-True]",
+    "tests/kills/test_at_random.py::test_two_faults_and_two_kills_at_random_cost_no_text_and_no_second_payment[0-True]",
 )
 TEST_TOOLS = ("httpx", "hypothesis", "pytest", "scikit-learn")
 SHOWN = ("dbt-core", "duckdb", "openai")

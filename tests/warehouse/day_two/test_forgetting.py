@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import duckdb
-import pytest
-from starlette.responses import JSONResponse
 
-from connector.errors import InDoubt, ProviderError
 from connector.run import Settings
-from tests.between import Between, edited, refusal
 from tests.books import check_money
 from tests.command import Command
 from tests.dbt_package import key
+from tests.forgotten import files, mentions
 from tests.lab import ROOT, Lab, Server
 
 ONCE = Settings(poll_seconds=0.01, grace_seconds=0.0, once=True)
-
-
-def _mentions(lab: Lab, text: str) -> list[str]:
-    """Return the tables of the labels schema that have the key of a text anywhere."""
-    tables = lab.sql("select table_name from information_schema.tables where table_schema = 'main_labels'")
-    rows = {name: lab.sql(f"select * from main_labels.{name}") for (name,) in tables}
-    return sorted(name for name, found in rows.items() if any(key(text) in map(str, row) for row in found))
-
-
-def _files(server: Server) -> list[Any]:
-    found: list[Any] = server.control("GET", "/v1/files")["data"]
-    return found
 
 
 def _check_copy(lab: Lab) -> None:
@@ -54,7 +38,7 @@ def test_a_forgotten_text_is_nowhere_any_more_and_what_it_cost_still_adds_up(
     said = command("forget", "--key", key("Loved it"), "--yes", "--json")
     assert said.json == {"texts": 1, "rows": 1, "claims": 1, "files": 2}
     assert "warning: stg_comments still has 1 of these texts" in said.err
-    assert (_mentions(lab, "Loved it"), _files(server)) == ([], [])
+    assert (mentions(lab, "Loved it"), files(server)) == ([], [])
     assert lab.sql(
         "select sentiment, themes, raw, reason from main_labels.comment_labels where outcome='forgotten'"
     ) == [(None, None, None, None)]
@@ -95,71 +79,24 @@ def test_every_table_and_every_row_forgets_named_by_a_task_or_not(lab: Lab, serv
     said = command("forget", "--query", query.replace("; --", " --"), "--yes", "--json")
     assert "comment_labels: 2 rows" in said.err
     assert "comment_moods: 1 row" in said.err
-    assert _mentions(lab, "Loved it") == []
-    assert len(_mentions(lab, "Hated it")) == 3
-    assert (said.json["rows"], said.json["claims"], _files(server)) == (3, 3, [])
+    assert mentions(lab, "Loved it") == []
+    assert len(mentions(lab, "Hated it")) == 3
+    assert (said.json["rows"], said.json["claims"], files(server)) == (3, 3, [])
 
 
 def test_a_text_in_flight_is_not_forgotten_for_its_batch_has_others(lab: Lab, server: Server, command: Command) -> None:
     lab.run(server.provider(), ONCE)
     [(batch_key,)] = lab.sql("select distinct batch_key from main_labels.label_claims")
-    files = _files(server)
+    there = files(server)
     said = command("forget", "--key", key("Loved it"), "--yes")
     assert (said.code, f"in flight, so nothing was forgotten: batch {batch_key}" in said.err) == (1, True)
     assert "`dbt-labels cancel` stops it" in said.err
-    assert [file["id"] for file in _files(server)][-1:] == [file["id"] for file in files][-1:]
+    assert [file["id"] for file in files(server)][-1:] == [file["id"] for file in there][-1:]
     assert lab.run(server.provider()).labelled == 3
     assert command("forget", "--key", key("Loved it"), "--yes", "--json").json["texts"] == 1
 
 
-def test_files_that_this_key_can_not_see_keep_the_rows_that_name_them(
-    lab: Lab, server: Server, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lab.run(server.provider())
-    monkeypatch.setenv("OPENAI_API_KEY", "other-key")
-    said = command("forget", "--key", key("Loved it"), "--yes")
-    assert (said.code, "its files are at local" in said.err, "run again with the key" in said.err) == (1, True, True)
-    assert _mentions(lab, "Loved it") == ["comment_labels", "label_claims"]
-    said = command("forget", "--key", key("Loved it"), "--keep-files", "--yes", "--json")
-    assert (said.json["files"], _mentions(lab, "Loved it"), len(_files(server))) == (0, [], 2)
-
-
-def test_files_that_nobody_shows_are_not_taken_for_deleted_unless_they_are_too_old_to_be_kept(
-    lab: Lab, between: Between, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lab.run(between.provider())
-    monkeypatch.setenv("OPENAI_BASE_URL", between.base_url)
-    missing = JSONResponse({"error": {"message": "no such thing", "code": None}}, 404)
-    between.drop("GET /v1/(files|batches)/[^/]+", missing)
-    said = command("forget", "--key", key("Loved it"), "--yes")
-    assert (said.code, "can not be seen with this key, which proves nothing" in said.err) == (1, True)
-    assert _mentions(lab, "Loved it") == ["comment_labels", "label_claims"]
-    lab.sql("update main_labels.label_events set event_at = event_at - interval '32 day'")
-    assert command("forget", "--key", key("Loved it"), "--yes").code == 0
-    assert _mentions(lab, "Loved it") == []
-
-
-def test_a_deletion_that_the_provider_refused_is_done_by_the_next_command(
-    lab: Lab, between: Between, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lab.run(between.provider())
-    monkeypatch.setenv("OPENAI_BASE_URL", between.base_url)
-    refused = JSONResponse({"error": {"message": "not now", "code": None}}, 400)
-    output = lab.sql("select output_file_id from main_labels.label_events where event = 'ended'")[0][0]
-    between.drop(f"DELETE /v1/files/{output}", refused)
-    assert command("forget", "--key", key("Loved it"), "--yes").code == 1
-    assert _mentions(lab, "Loved it") == ["comment_labels", "label_claims"]
-    between.heal()
-    assert command("forget", "--key", key("Loved it"), "--yes").code == 0
-    assert (_mentions(lab, "Loved it"), _files(between.server)) == ([], [])
-    # another text of that batch: its files are known to be gone, no provider is asked
-    monkeypatch.delenv("OPENAI_API_KEY")
-    assert command("forget", "--key", key("Hated it"), "--yes", "--json").json["files"] == 0
-    assert _mentions(lab, "Hated it") == []
-    check_money(lab)
-
-
-def test_a_table_that_is_dropped_or_no_name_at_all_keeps_neither_keys_nor_files(
+def test_a_table_that_is_dropped_or_no_name_at_all_keeps_neither_keys_norfiles(
     lab: Lab, server: Server, command: Command
 ) -> None:
     lab.run(server.provider())
@@ -175,7 +112,7 @@ def test_a_table_that_is_dropped_or_no_name_at_all_keeps_neither_keys_nor_files(
         lab.sql("insert into main_labels.label_claims (batch_key, label_table, text_key) values (?, ?, ?)", row)
     said = command("forget", "--key", key("Loved it"), "--yes", "--json")
     assert said.json == {"texts": 1, "rows": 0, "claims": 3, "files": 2}
-    assert (_mentions(lab, "Loved it"), _files(server)) == ([], [])
+    assert (mentions(lab, "Loved it"), files(server)) == ([], [])
     assert lab.sql("select alive from main_labels.canary") == [(1,)]
 
 
@@ -194,106 +131,3 @@ def test_what_was_said_of_a_request_or_a_batch_with_a_forgotten_text_goes_from_t
     assert lab.sql(f"select text_key {found} null and text_key = '{of_another}'") == [(of_another,)]
     assert lab.sql(f"select 1 {found} not null") == []
     assert lab.sql("select 1 from main_labels.label_events where message is not null") == []
-
-
-def test_a_file_whose_upload_nobody_heard_the_end_of_is_found_by_its_name(
-    lab: Lab, between: Between, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", between.base_url)
-    # as most services do, it does not say whose account it is
-    between.change("GET /v1/batches", edited())
-    between.change("POST /v1/files", refusal(503))
-    with pytest.raises(InDoubt):
-        lab.run(between.provider(), ONCE)
-    assert (lab.states(), len(_files(between.server))) == (["released"], 1)
-    lab.sql("update main_labels.label_events set event_at = event_at - interval '1 hour'")
-    between.drop("GET /v1/files", JSONResponse({"object": "list", "data": [], "has_more": False}))
-    said = command("forget", "--key", key("Loved it"), "--yes")
-    assert (said.code, "can not be seen with this key, which proves nothing" in said.err) == (1, True)
-    assert _mentions(lab, "Loved it") == ["label_claims"]
-    between.heal()
-    between.change("GET /v1/batches", edited())
-    assert command("forget", "--key", key("Loved it"), "--yes", "--json").json["files"] == 1
-    assert (_mentions(lab, "Loved it"), _files(between.server)) == ([], [])
-
-
-def test_an_upload_that_left_no_file_keeps_no_rows_where_the_provider_names_the_account(
-    lab: Lab, between: Between, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", between.base_url)
-    between.drop("POST /v1/files", JSONResponse({"error": {"message": "not now", "code": None}}, 400))
-    with pytest.raises(ProviderError):
-        lab.run(between.provider(), ONCE)
-    assert lab.states() == ["released"]
-    said = command("forget", "--key", key("Loved it"), "--yes")
-    assert (said.code, "and what 1 upload that failed may have left there" in said.err) == (1, True)
-    assert "its upload was cut off; the provider does not show it, and may yet" in said.err
-    assert _mentions(lab, "Loved it") == ["label_claims"]
-    lab.sql("update main_labels.label_events set event_at = event_at - interval '1 hour'")
-    said = command("forget", "--key", key("Loved it"), "--yes", "--json")
-    assert (said.json["claims"], said.json["files"], _mentions(lab, "Loved it")) == (1, 0, [])
-
-
-def test_a_list_of_files_that_proves_nothing_is_needed_only_where_a_file_may_be_found_in_it(
-    lab: Lab, between: Between, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", between.base_url)
-    lab.run(between.provider())
-    same_page = {"object": "list", "data": _files(between.server), "has_more": True}
-    between.drop("GET /v1/files", JSONResponse(same_page))
-    said = command("forget", "--key", key("Loved it"), "--yes")
-    assert (said.code, "list of files repeats itself, so it proves nothing" in said.err) == (1, True)
-    assert "leave their files with --keep-files" in said.err
-    assert _mentions(lab, "Loved it") == ["comment_labels", "label_claims"]
-    lab.sql("update main_labels.label_events set event_at = event_at - interval '32 day'")
-    assert command("forget", "--key", key("Loved it"), "--yes").code == 0
-    assert _mentions(lab, "Loved it") == []
-
-
-def test_of_a_refusal_a_word_is_kept_and_no_sentence(lab: Lab, server: Server) -> None:
-    server.faults(fail_validation={"code": "bad text: Loved it", "message": "no", "times": 1})
-    lab.run(server.provider(), ONCE)
-    server.ended("failed")
-    lab.run(server.provider(), ONCE)
-    assert lab.sql("select distinct reason from main_labels.label_events where event = 'refused'") == [("unknown",)]
-
-
-def test_what_came_of_a_batch_that_was_given_up_in_doubt_is_deleted_with_it(
-    lab: Lab, server: Server, command: Command
-) -> None:
-    server.faults(lost_reply={"route": "create_batch", "times": 1})
-    lab.run(server.provider(), ONCE)
-    [(batch_key,)] = lab.sql("select distinct batch_key from main_labels.label_claims")
-    assert command("release", "--batch", batch_key, "--yes").code == 0
-    server.ended("completed")
-    assert len(_files(server)) == 2
-    assert command("forget", "--key", key("Loved it"), "--yes", "--json").json["files"] == 2
-    assert (_mentions(lab, "Loved it"), _files(server)) == ([], [])
-
-
-def test_a_batch_that_was_given_up_and_may_yet_show_keeps_its_rows_until_it_can_not(
-    lab: Lab, between: Between, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", between.base_url)
-    between.drop("POST /v1/batches", JSONResponse({"error": {"message": "not now", "code": None}}, 503))
-    lab.run(between.provider(), ONCE)
-    [(batch_key,)] = lab.sql("select distinct batch_key from main_labels.label_claims")
-    assert command("release", "--batch", batch_key, "--yes").code == 0
-    said = command("forget", "--key", key("Loved it"), "--yes")
-    assert (said.code, "does not show it, and may yet" in said.err) == (1, True)
-    assert (_mentions(lab, "Loved it"), len(_files(between.server))) == (["label_claims"], 1)
-    lab.sql("update main_labels.label_events set event_at = event_at - interval '1 hour'")
-    assert command("forget", "--key", key("Loved it"), "--yes", "--json").json["files"] == 1
-    assert (_mentions(lab, "Loved it"), _files(between.server)) == ([], [])
-
-
-def test_what_is_no_key_and_what_nobody_agreed_to_is_refused(lab: Lab, server: Server, command: Command) -> None:
-    lab.run(server.provider())
-    assert command("forget").code == 2
-    said = command("forget", "--key", "Loved it", "--yes")
-    assert (said.code, "1 of 1 are no keys of texts: `Loved it`" in said.err) == (2, True)
-    said = command("forget", "--key", key("Loved it"))
-    assert (said.code, "so nothing was forgotten" in said.err) == (2, True)
-    said = command("forget", "--query", "select 1 as one", "--yes")
-    assert (said.code, "the warehouse refused" in said.err) == (1, True)
-    assert _mentions(lab, "Loved it") == ["comment_labels", "label_claims"]
