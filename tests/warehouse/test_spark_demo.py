@@ -57,7 +57,8 @@ def demo(request: pytest.FixtureRequest, tmp_path: Path) -> SparkDemo:
     if reason := why_not():
         pytest.skip(reason)
     if request.param == "session":
-        alone = {"SPARK_REMOTE": None, "DBT_LABELS_SPARK": str(tmp_path / "spark")}
+        # what a Connect session in this process leaves behind is not a person's environment
+        alone = {"SPARK_REMOTE": None, "SPARK_CONNECT_MODE_ENABLED": None, "DBT_LABELS_SPARK": str(tmp_path / "spark")}
         return SparkDemo(tmp_path, tmp_path / "spark" / "warehouse", alone)
     server: SparkServer = request.getfixturevalue("spark_server")
     return SparkDemo(tmp_path, server.warehouse, {"SPARK_REMOTE": server.remote})
