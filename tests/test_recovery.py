@@ -41,6 +41,18 @@ def _upload_without_batch(lab: Lab, server: Server) -> None:
     assert lab.states() == ["creating"]
 
 
+def _begin_fence(lab: Lab, provider: Provider) -> str:
+    """Write that the file of a batch without an answer is about to be deleted, and return the file's id."""
+    witness = provider.upload_witness("half")
+    file_id, key = lab.sql("select input_file_id, batch_key from main_labels.label_events where event = 'uploaded'")[0]
+    lab.sql(
+        "insert into main_labels.label_events (batch_key, event, witness_file_id, label_table, version, event_at)"
+        " values (?, 'fencing', ?, 'comment_labels', 1, now() at time zone 'UTC')",
+        [key, witness],
+    )
+    return str(file_id)
+
+
 def test_a_file_without_a_batch_is_released_only_after_the_grace_time_and_the_fence(lab: Lab, server: Server) -> None:
     _upload_without_batch(lab, server)
     summary = lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=3600.0, once=True))
@@ -86,14 +98,7 @@ def test_another_server_proves_nothing_and_nothing_is_sent_again(lab: Lab, start
 def test_a_fence_that_another_key_meets_half_done_stays_as_it_is(lab: Lab, server: Server) -> None:
     _upload_without_batch(lab, server)
     provider = server.provider()
-    witness = provider.upload_witness("half")
-    file_id, key = lab.sql("select input_file_id, batch_key from main_labels.label_events where event = 'uploaded'")[0]
-    lab.sql(
-        "insert into main_labels.label_events (batch_key, event, witness_file_id, label_table, version)"
-        " values (?, 'fencing', ?, 'comment_labels', 1)",
-        [key, witness],
-    )
-    provider.delete_file(file_id)
+    provider.delete_file(_begin_fence(lab, provider))
     # without what the provider says of organisation and project, only the witness tells the keys apart
     lab.sql("update main_labels.label_events set organisation = null, provider_project = null")
     summary = lab.run(server.provider("other-key"))
@@ -107,13 +112,8 @@ def test_a_fence_that_another_key_meets_half_done_stays_as_it_is(lab: Lab, serve
 def test_a_fence_whose_file_is_still_there_is_counted_from_its_deletion(lab: Lab, server: Server) -> None:
     _upload_without_batch(lab, server)
     provider = server.provider()
-    witness = provider.upload_witness("died before it deleted the file")
-    file_id, key = lab.sql("select input_file_id, batch_key from main_labels.label_events where event = 'uploaded'")[0]
-    lab.sql(
-        "insert into main_labels.label_events (batch_key, event, witness_file_id, label_table, version, event_at)"
-        " values (?, 'fencing', ?, 'comment_labels', 1, now() at time zone 'UTC' - interval 1 hour)",
-        [key, witness],
-    )
+    file_id = _begin_fence(lab, provider)
+    lab.sql("update main_labels.label_events set event_at = event_at - interval 1 hour")
     patient_once = Settings(poll_seconds=0.01, grace_seconds=3600.0, once=True)
     for _ in range(2):
         lab.run(server.provider(), patient_once)
