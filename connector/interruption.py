@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -24,6 +24,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_SECONDS = 0.2
 _SAY_SECONDS = 5.0
 _PATIENCE_SECONDS = 60.0
+_LAST_WORD_SECONDS = 1.0
 
 
 class Interrupted(Exception):
@@ -81,12 +82,15 @@ class Interruption:
         else:
             left = f"{counted(len(batches), 'batch', 'batches')} in flight, at the provider:"
             found = left if batches else "Nothing is in flight."
+        self._tell(found, batches)
+
+    def _tell(self, found: str, batches: Sequence[Batch] | None = None) -> None:
         hint = "`dbt-labels run` goes on, `dbt-labels status` shows where it stands, `dbt-labels cancel` ends it"
         if self.log.as_json:
-            keys = [batch.batch_key for batch in batches]
+            keys = None if batches is None else [batch.batch_key for batch in batches]
             self.log.tell("interrupted", "warning", message=found, hint=hint, in_flight=keys, exit_code=INTERRUPTED)
             return
-        for line in (f"\nInterrupted; nothing is lost. {found}", *batch_lines(batches), f"\nhint: {hint}"):
+        for line in (f"\nInterrupted; nothing is lost. {found}", *batch_lines(batches or []), f"\nhint: {hint}"):
             self.log.say(line)
 
     def _happen(self, _: int, __: FrameType | None) -> None:
@@ -106,13 +110,20 @@ class Interruption:
                 continue
             waited_seconds = time.monotonic() - first_at
             if count > 1 or waited_seconds > self.patience_seconds:
-                os._exit(INTERRUPTED)
+                self._leave()
             if waited_seconds > _SAY_SECONDS and not is_said:
                 is_said = True
                 # in a thread of its own: a screen that nobody reads must not keep this one from its work
                 threading.Thread(target=self._say_patience, daemon=True).start()
             if self.end_query is not None:
                 self.end_query()
+
+    def _leave(self) -> None:
+        """End the process, with a word where somebody reads it."""
+        word = threading.Thread(target=self._tell, args=("What was under way did not end, and is left.",), daemon=True)
+        word.start()
+        word.join(_LAST_WORD_SECONDS)
+        os._exit(INTERRUPTED)
 
     def _say_patience(self) -> None:
         left = (

@@ -105,7 +105,7 @@ def test_batches_that_nobody_looks_after_hold_the_queue_for_as_long_as_one_may_t
     lab.edit_task(run={"max_output_tokens": 50, "enqueued_tokens": 5_000})
     server.faults(slow={"seconds": 3600})
     lab.run(server.provider(), ONCE)
-    lab.sql("update main_labels.label_events set label_table = 'somebody_elses'")
+    lab.sql("update main_labels.label_events set label_table = 'somebody_elses', project = 'another'")
     lab.sql("delete from main_labels.label_claims")
     said: list[str] = []
     assert lab.run(server.provider(), ONCE, said.append).submitted == []
