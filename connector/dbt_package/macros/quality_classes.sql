@@ -1,6 +1,7 @@
 {#-
-    What `quality_metrics` says of a field, per value, from rows as `quality_pairs` gives them: one row per table of labels, version, field and value that
-    people or the model gave, texts with both only. Precision and recall with Wilson's 95% intervals, null without any text.
+    What `quality_metrics` says of a field, per value, from rows as `quality_pairs` gives them: one row per table of labels,
+    version, field and value that people or the model gave, texts with both only. Precision and recall with Wilson's 95%
+    intervals, null without any text.
 -#}
 {% macro quality_classes(pairs) %}
 {%- set double = dbt_labels.type_double() -%}
