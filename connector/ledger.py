@@ -118,6 +118,16 @@ class Batch:
     message: str | None
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A batch that the provider failed as a whole, with its enqueued tokens and what was said."""
+
+    batch_key: str
+    requests: int
+    tokens: int
+    message: str
+
+
 class Claim(msgspec.Struct, frozen=True, gc=False):
     """A text in a batch, with what came of its earlier attempts for this version since it was last opened.
 

@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from connector.backoff import Backoff
 from connector.budget import has_budget, nearest_wall
 from connector.errors import InDoubt, ProviderError, RateLimited, UsageError
 from connector.estimate import make_estimate
-from connector.ledger import TOKEN_LIMIT, Batch, State, read_queue_limit
+from connector.ledger import TOKEN_LIMIT, Batch, State
 from connector.plain import counted
 from connector.price import FREE, Price, batch_price
 from connector.request import make_template
 from connector.run import Run, Settings
-from connector.shard import MAX_REQUESTS, NoRoom, Room, Shard, TooLarge, group, write_shards
+from connector.shard import NoRoom, Room, Shard, TooLarge, group, write_shards
 from connector.task import Task
 from connector.warehouse.holder import DURATION_SECONDS
 from connector.warehouse.money import read_charges, read_history, read_queue
@@ -32,9 +33,6 @@ BATCHES_AN_HOUR = 2_000
 _BATCHES_KEPT_FREE = 50
 # So many shards fill a queue: as one ends, a sixteenth is empty for as long as it takes to see it.
 _SHARDS_IN_QUEUE = 16
-# a queue that others fill is asked again after 1, 2, 4, ... rounds, and after so many refusals with less
-_LONGEST_PAUSE_ROUNDS = 32
-_PATIENT_REFUSALS = 6
 # What batches cost less than their bound is sent for again so many times; each time may be a day.
 _REFILLS = 5
 # a provider that never says whether it created a batch is not asked for ever
@@ -49,19 +47,16 @@ class Outbox:
     before the rest. `agreed_texts` is how many pending ones somebody has agreed to pay for, None for any number: what
     arrives later, perhaps while a gate waits for its gold, is for the next run. What came back unanswered of batches
     that were in flight then comes on top. `price` is that of the whole run. `refills` counts how
-    often it has waited for the budget's room, `refusals` how often the queue was full; `waits_for` are the batches one
-    of which has to end first.
+    often it has waited for the budget's room, `backoff` is what the queue's refusals ask for.
     """
 
     task: Task
     price: Price | None
-    rows_per_request: int
     gold_only: bool = False
     agreed_texts: int | None = None
     sent_texts: int = 0
     began: bool = False
     shards: Iterator[Shard | TooLarge | NoRoom] | None = None
-    max_requests: int = field(default_factory=lambda: MAX_REQUESTS)
     sent_from: set[str] = field(default_factory=set)
     waiting: int = 0
     is_checked: bool = False
@@ -72,10 +67,12 @@ class Outbox:
     refills: int = 0
     needs_budget: bool = False
     doubts: int = 0
-    refusals: int = 0
-    pause_rounds: int = 0
-    last_refused: str | None = None
-    waits_for: set[str] = field(default_factory=set)
+    backoff: Backoff = field(default_factory=Backoff)
+
+    @property
+    def rows_per_request(self) -> int:
+        """Return how many texts the next request carries."""
+        return self.task.run.rows_per_request if self.backoff.packs else 1
 
     def has_sent_all(self, run: Run) -> bool:
         """Tell whether nothing is left to send now."""
@@ -110,7 +107,7 @@ def open_outbox(task: Task, settings: Settings, has_gate: bool = False, agreed_t
     """Return a task's outbox; with a gate, gold texts go first. Raises `UsageError` as `check_budget` does."""
     price = check_budget(task, settings)
     gold_only = has_gate or settings.pilot
-    return Outbox(task, price, task.run.rows_per_request, gold_only=gold_only, agreed_texts=agreed_texts)
+    return Outbox(task, price, gold_only=gold_only, agreed_texts=agreed_texts)
 
 
 def fill(run: Run, outbox: Outbox) -> None:
@@ -172,7 +169,7 @@ def check_origin(run: Run, outbox: Outbox) -> None:
 
 def send(run: Run, outbox: Outbox) -> None:
     """Send shard after shard until nothing is left, or provider or budget want us to wait or stop."""
-    while outbox.shards is not None and not outbox.pause_rounds and not _has_to_wait(run, outbox):
+    while outbox.shards is not None and not outbox.backoff.pause_rounds and not _has_to_wait(run, outbox):
         shard = next(outbox.shards, None)
         if shard is None:
             outbox.shards = None
@@ -232,7 +229,7 @@ def _room(run: Run, outbox: Outbox) -> Room:
     return Room(
         estimate=make_estimate(task, outbox.output_tokens, counted),
         price=outbox.price,
-        requests=outbox.max_requests,
+        requests=outbox.backoff.max_requests,
         tokens=None if outbox.queue_limit is None else _share(outbox.queue_limit),
         usd=left_usd,
     )
@@ -302,35 +299,8 @@ def _wait_or_raise(run: Run, error: ProviderError) -> bool:
 
 
 def make_room(run: Run, outbox: Outbox) -> None:
-    """After a refusal for the queue's limit: wait for one of our own batches to end; without any, wait or send less.
-
-    How much less and how long is told by the ledger's newest batch, so that a run from cron goes on where the last was.
-    """
+    """After a refusal for the queue's limit: wait for one of our own batches to end; without any, wait or send less."""
     newest = run.ledger.newest_refusal(outbox.task, TOKEN_LIMIT)
-    if newest is None:
-        outbox.refusals = outbox.pause_rounds = 0
-        outbox.max_requests = min(2 * outbox.max_requests, MAX_REQUESTS)
-        return
-    live = run.ledger.batches(run.tables, [State.SUBMITTED])
+    live = [] if newest is None else run.ledger.batches(run.tables, [State.SUBMITTED])
     in_queue = {batch.batch_key for batch in live if batch.task.model == outbox.task.model} - run.stuck.keys()
-    if newest.batch_key == outbox.last_refused:
-        if outbox.waits_for and outbox.waits_for <= in_queue:
-            return
-        waited = bool(outbox.waits_for)
-        outbox.waits_for = set()
-        outbox.pause_rounds = 0 if waited else max(0, outbox.pause_rounds - 1)
-        return
-    outbox.last_refused, outbox.refusals = newest.batch_key, outbox.refusals + 1
-    limit = read_queue_limit(newest.message)
-    exceeds = None if limit is None else newest.tokens > limit
-    if exceeds and newest.requests == 1:
-        outbox.rows_per_request = 1
-    if exceeds is None or outbox.refusals > _PATIENT_REFUSALS:
-        outbox.max_requests = max(1, newest.requests // 2)
-    if exceeds:
-        return
-    outbox.waits_for = in_queue
-    if in_queue:
-        outbox.pause_rounds = 1
-    elif not run.settings.once:
-        outbox.pause_rounds = min(2**outbox.refusals, _LONGEST_PAUSE_ROUNDS)
+    outbox.backoff.look(newest, in_queue, may_wait=not run.settings.once)

@@ -21,8 +21,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from connector import backoff
 from connector import provider as provider_module
-from connector import sending
 from connector.errors import LabelsError
 from connector.pipeline import Voice, build, run
 from connector.provider import Provider
@@ -109,7 +109,7 @@ def _run_in_child(project: Project, command: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
-    sending.MAX_REQUESTS = command.get("max_requests", sending.MAX_REQUESTS)
+    backoff.MAX_REQUESTS = command.get("max_requests", backoff.MAX_REQUESTS)
     budget = command.get("budget_usd")
     settings = Settings(
         poll_seconds=command.get("poll_seconds", 0.02),

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from connector import pipeline, sending
+from connector import backoff, pipeline, sending
 from connector.run import Settings
 from connector.task import Task
 from connector.warehouse.money import Queue, read_queue
@@ -128,7 +128,7 @@ def test_no_more_batches_are_created_in_an_hour_than_can_be(
     lab: Lab, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "BATCHES_AN_HOUR", sending._BATCHES_KEPT_FREE + 3)
-    monkeypatch.setattr(sending, "MAX_REQUESTS", 4)
+    monkeypatch.setattr(backoff, "MAX_REQUESTS", 4)
     said: list[str] = []
     assert len(lab.run(server.provider(), ONCE, said.append).submitted) == 3
     assert any("3 batches were created within an hour" in line for line in said)

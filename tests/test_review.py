@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from connector import pipeline, sending
+from connector import backoff, pipeline, sending
 from connector.pipeline import Voice
 from connector.price import Usage, batch_price
 from connector.reopening import find
@@ -124,7 +124,7 @@ def test_a_provider_that_never_answers_a_create_stops_the_task(
 def test_nothing_more_is_sent_for_a_table_while_a_batch_of_it_is_in_doubt(
     lab: Lab, server: Server, between: Between, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "MAX_REQUESTS", 1)
+    monkeypatch.setattr(backoff, "MAX_REQUESTS", 1)
     dropped = JSONResponse({"error": {"message": "sorry", "code": None}}, 500, headers=AT_ONCE)
     between.drop("POST /v1/batches", dropped)
     for _ in range(3):

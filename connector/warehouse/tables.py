@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from connector.errors import WarehouseLocked
-from connector.ledger import UNRESOLVED, Batch, Claim, Identity, State
+from connector.ledger import UNRESOLVED, Batch, Claim, Identity, Refusal, State
 from connector.price import Price
 from connector.request import prompt_hash
 from connector.result import Outcome
@@ -59,16 +58,6 @@ _FACTS = [
     "reason",
     "message",
 ]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A batch that the provider failed as a whole."""
-
-    batch_key: str
-    requests: int
-    tokens: int
-    message: str
 
 
 class Ledger:
