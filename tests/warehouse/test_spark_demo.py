@@ -75,11 +75,12 @@ def test_the_demo_is_labelled_and_built_by_the_same_commands_on_spark(demo: Spar
         assert row["comments"] == row["labelled"] + row["blank"], row
     assert len([row for row in shown["label_quality"] if row["metric"] == "n" and row["value"] > 300]) == 3
 
+    # the tests, which take Spark longer than all the rest, have been seen to pass by now
     demo.load_twice()
-    assert demo.label()["submitted"] == []
+    assert demo.label(has_tests=False)["submitted"] == []
     assert demo.marts() == shown
 
     demo.add_comments({"new1": "A word nobody wrote before: flumpish.", "new2": "x" * 100_000})
-    said = demo.label()
+    said = demo.label(has_tests=False)
     assert (said["labelled"], len(said["submitted"])) == (1, 1)
     assert len(demo.rows("films.comments_labelled")) == len(shown["comments_labelled"]) + 2
