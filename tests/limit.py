@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# far longer than anything here takes on a slow machine; pytest ends a whole worker at 900 seconds
+# far longer than anything here takes on a slow machine; pytest ends a whole worker at half an hour
 LONGEST_SECONDS = 600.0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.dataset as files
 import pytest
 
+from tests.limit import LONGEST_SECONDS
 from tests.warehouse.demos import Demo
 from tests.warehouse.spark_server import SparkServer, why_not
 from tests.warehouse.test_demo import ODD
@@ -26,6 +27,9 @@ MARTS = (
 
 class SparkDemo(Demo):
     """The demo on Spark, whose tables are read from their files: they are all there is, whoever wrote them."""
+
+    # Spark plans each of the demo's many small queries for seconds, on busy processors for half a minute
+    longest_seconds = 2 * LONGEST_SECONDS
 
     def __init__(self, folder: Path, warehouse: Path, environment: dict[str, str | None]) -> None:
         super().__init__(folder, "spark", environment)
