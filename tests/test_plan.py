@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -218,3 +219,10 @@ def test_a_model_without_a_price_is_planned_in_tokens(lab: Lab, capfd: pytest.Ca
     [as_json] = json.loads(_plan(lab, capfd, "--json").out)
     assert (as_json["expected_usd"], as_json["bound_usd"], as_json["is_exact"]) == (None, None, False)
     assert as_json["input_tokens"] > 0
+
+
+def test_what_costs_more_than_it_saves_is_said_as_such(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
+    lab.edit_task(price={"input_usd_per_mtok": 50, "output_usd_per_mtok": 50})
+    said = _plan(lab, capfd).out
+    assert re.search(r"costs more: \$0\.\d+ by batches", said), "a price of one's own is above the list's"
+    assert "$-" not in said

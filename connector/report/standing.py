@@ -138,17 +138,16 @@ def _cost_lines(plan: Plan) -> list[str]:
         f"cost: about {dollars(cost.expected_usd)}, at most {most} if no text needs a second attempt, in batches"
         f" ({cost.price}){one_by_one}"
     )
-    saved = [
-        f"{dollars(amount)} by {how}"
-        for amount, how in (
-            (cost.saved_by_deduplication_usd, "asking once for equal comments"),
-            (cost.saved_by_packing_usd, "packing"),
-            (cost.saved_by_batch_usd, "batches"),
-        )
-        if amount
-    ]
-    if saved:
-        lines.append(f"saved: {', '.join(saved)}")
+    differences = (
+        (cost.saved_by_deduplication_usd, "asking once for equal comments"),
+        (cost.saved_by_packing_usd, "packing"),
+        (cost.saved_by_batch_usd, "batches"),
+    )
+    # a task's own `price` may be above the list's, and packing dearer where there is little to say once
+    for sign, what in ((1, "saved"), (-1, "costs more")):
+        found = [f"{dollars(sign * usd)} by {how}" for usd, how in differences if usd is not None and sign * usd > 0]
+        if found:
+            lines.append(f"{what}: {', '.join(found)}")
     budgets = [(plan.budget_usd, "a run"), (plan.budget_usd_per_month, "a month")]
     walls = [f"{dollars(budget)} {of}" for budget, of in budgets if budget is not None]
     if not walls or plan.budget_left_usd is None:
