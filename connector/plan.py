@@ -11,7 +11,7 @@ from connector.estimate import Estimate, Tally
 from connector.price import Price
 from connector.request import make_template, sendable
 from connector.retirement import Retirement
-from connector.shard import MAX_BYTES, MAX_REQUESTS, MAX_TEXTS, Pending, group, make_request
+from connector.shard import MAX_BYTES, MAX_REQUESTS, MAX_TEXTS, Pending, group, make_request, queue_share
 from connector.task import Task
 
 # Above so many texts a sample is counted, of this size; its error is that of a mean, at 95 %.
@@ -168,9 +168,7 @@ def measure(
     return Cost(
         texts=of_texts,
         requests=requests,
-        shards=max(
-            -(-requests // MAX_REQUESTS), -(-of_texts // MAX_TEXTS), -(-_scaled(size_bytes, scale) // MAX_BYTES)
-        ),
+        shards=_shards(task, of_texts, requests, _scaled(size_bytes, scale), tokens),
         bytes=_scaled(size_bytes, scale),
         input_tokens=tokens,
         input_tokens_error=error,
@@ -185,6 +183,14 @@ def measure(
         saved_by_packing_usd=None if each_alone is None or one_by_one is None else each_alone - one_by_one,
         saved_by_batch_usd=None if one_by_one is None or expected is None else one_by_one - expected,
     )
+
+
+def _shards(task: Task, texts: int, requests: int, size_bytes: int, tokens: int) -> int:
+    """Return how many files these fill at least, by every limit that is known before anything is sent."""
+    limits = [(requests, MAX_REQUESTS), (texts, MAX_TEXTS), (size_bytes, MAX_BYTES)]
+    if task.run.enqueued_tokens is not None:
+        limits.append((tokens, queue_share(task.run.enqueued_tokens)))
+    return max(-(-amount // most) for amount, most in limits)
 
 
 def _error(tally: Tally, squares: float, requests: int) -> int:

@@ -19,7 +19,7 @@ from connector.plain import counted
 from connector.price import FREE, Price, batch_price
 from connector.request import make_template
 from connector.run import Run, Settings
-from connector.shard import NoRoom, Room, Shard, TooLarge, group, write_shards
+from connector.shard import NoRoom, Room, Shard, TooLarge, group, queue_share, write_shards
 from connector.task import Task
 from connector.warehouse.holder import DURATION_SECONDS
 from connector.warehouse.money import read_charges, read_history, read_queue
@@ -31,8 +31,6 @@ CREATE_SECONDS = DURATION_SECONDS / 5
 # Batch API, batches created in an hour (platform documentation, read November 2026); a few are left to others
 BATCHES_AN_HOUR = 2_000
 _BATCHES_KEPT_FREE = 50
-# So many shards fill a queue: as one ends, a sixteenth is empty for as long as it takes to see it.
-_SHARDS_IN_QUEUE = 16
 # What batches cost less than their bound is sent for again so many times; each time may be a day.
 _REFILLS = 5
 # a provider that never says whether it created a batch is not asked for ever
@@ -68,6 +66,7 @@ class Outbox:
     needs_budget: bool = False
     doubts: int = 0
     backoff: Backoff = field(default_factory=Backoff)
+    waits_because: str = ""
 
     @property
     def rows_per_request(self) -> int:
@@ -77,6 +76,12 @@ class Outbox:
     def has_sent_all(self, run: Run) -> bool:
         """Tell whether nothing is left to send now."""
         return self.began and self.shards is None and run.resendable() <= self.sent_from
+
+    def wait(self, run: Run, why: str) -> None:
+        """Say why the next shard waits, unless that was said last."""
+        if why != self.waits_because:
+            run.say(f"task `{self.task.name}` waits: {why}")
+        self.waits_because = why
 
     def open_gate(self) -> None:
         """Go on from the gold texts to all that are pending."""
@@ -195,15 +200,17 @@ def _has_to_wait(run: Run, outbox: Outbox) -> bool:
         return True
     outbox.queue_limit = outbox.task.run.enqueued_tokens or queue.limit
     if queue.created >= BATCHES_AN_HOUR - _BATCHES_KEPT_FREE:
-        run.say(f"{queue.created} batches were created within an hour, about as many as can be; waiting")
+        outbox.wait(run, f"about {BATCHES_AN_HOUR:,} batches were created within an hour, as many as can be")
         return True
     limit = outbox.queue_limit
-    if not limit or not queue.tokens or limit - queue.tokens >= _share(limit):
+    if not limit or not queue.tokens or limit - queue.tokens >= queue_share(limit):
+        outbox.waits_because = ""
         return False
     if queue.of_others == queue.tokens:
-        run.say(
-            f"task `{outbox.task.name}` waits: batches of other tasks or projects fill the queue of {outbox.task.model}"
-            f" ({queue.tokens:,} of {limit:,} tokens)"
+        outbox.wait(
+            run,
+            f"batches of other tasks or projects fill the queue of {outbox.task.model}"
+            f" ({queue.tokens:,} of {limit:,} tokens)",
         )
     return True
 
@@ -211,10 +218,6 @@ def _has_to_wait(run: Run, outbox: Outbox) -> bool:
 def _in_flight(run: Run, outbox: Outbox) -> list[Batch]:
     """Return the batches that may leave room before the outbox's wall by costing less than their bound."""
     return [batch for batch in run.ledger.batches(outbox.wall_tables) if batch.batch_key not in run.stuck]
-
-
-def _share(queue_limit: int) -> int:
-    return max(1, queue_limit // _SHARDS_IN_QUEUE)
 
 
 def _room(run: Run, outbox: Outbox) -> Room:
@@ -230,7 +233,7 @@ def _room(run: Run, outbox: Outbox) -> Room:
         estimate=make_estimate(task, outbox.output_tokens, counted),
         price=outbox.price,
         requests=outbox.backoff.max_requests,
-        tokens=None if outbox.queue_limit is None else _share(outbox.queue_limit),
+        tokens=None if outbox.queue_limit is None else queue_share(outbox.queue_limit),
         usd=left_usd,
     )
 

@@ -21,6 +21,8 @@ MAX_REQUESTS = 50_000
 MAX_BYTES = 209_715_200
 # A batch's claims and outcomes are in memory at once: packed it has no more of them than unpacked.
 MAX_TEXTS = MAX_REQUESTS
+# So many shards fill a queue: as one ends, a sixteenth is empty for as long as it takes to see it.
+_SHARDS_IN_QUEUE = 16
 _BUFFER_BYTES = 1 << 20
 # A packed request stays far below any context window; a long text goes alone.
 _PACKED_CHARACTERS = 40_000
@@ -83,6 +85,11 @@ class NoRoom:
     """The next request does not fit the budget: it costs `bound_usd` at most."""
 
     bound_usd: Decimal
+
+
+def queue_share(limit: int) -> int:
+    """Return how many tokens a shard may have where the provider's queue takes so many."""
+    return max(1, limit // _SHARDS_IN_QUEUE)
 
 
 def group(texts: Iterable[Pending], rows_per_request: Callable[[], int]) -> Iterator[list[Pending]]:

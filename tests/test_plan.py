@@ -129,6 +129,9 @@ def test_a_sample_says_its_error_and_lies_within_it(monkeypatch: pytest.MonkeyPa
 def test_batches_are_at_least_as_many_as_the_limits_of_a_file_ask_for() -> None:
     assert _cost(_asked(), _pending(["x"] * 10), of_texts=150_001).shards == 4
     assert _cost(_asked(20), _pending(["x"] * 20), of_texts=150_000).shards == 3
+    of_queue = _task(model="gpt-6-luna", run={"enqueued_tokens": 16_000})
+    filled = _cost(of_queue, _pending(["x"] * 100))
+    assert filled.shards == -(-filled.input_tokens // 1_000) > 1, "sixteen of them fill the provider's queue"
 
 
 def _plan(lab: Lab, capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:
