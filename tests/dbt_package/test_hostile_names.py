@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -68,7 +69,8 @@ def test_a_schema_that_means_harm_stops_every_command_before_it_meets_sql(lab: L
     for schema in (f'x"; {DROP}; --', f"x'; {DROP}; --"):
         # a process of its own: where a hook fails dbt leaves a thread at work, and nobody else can close its connection
         called = [*(DBT, command, "--vars", yaml.safe_dump({"dbt_labels_schema": schema})), *lab.options().arguments()]
-        done = subprocess.run(called, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS)
+        around: dict[str, Any] = {"env": {**os.environ, "LAB_DUCKDB": str(lab.database)}, "timeout": LONGEST_SECONDS}
+        done = subprocess.run(called, **around, capture_output=True, text=True, check=False)
         assert done.returncode != 0
         assert "can not be a schema's name" in done.stdout, done.stdout + done.stderr
     assert lab.sql("select alive from main.canary") == [(1,)]
