@@ -20,10 +20,10 @@ import openai
 
 from connector.answer import Answer
 from connector.estimate import Tally, make_estimate
+from connector.judgement import judge_batch
 from connector.local import LocalServer, ServerSettings
 from connector.price import batch_price
 from connector.request import draw_ids, make_template
-from connector.result import judge_batch
 from connector.shard import Pending, group, make_request
 from connector.task import Task
 from connector.token import counter

@@ -13,11 +13,14 @@ from typing import Any
 
 import msgspec
 
+from connector.ledger import QUOTA_CODES
 from connector.price import Usage
 from connector.request import sendable
 
 _CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-f]+-[0-9a-f]+)"')
 _LONGEST_CODE = 200
+_STOP_STATUSES = frozenset({401, 403, 404})
+_FREE_STATUSES = frozenset({0, 408, 409, 429})
 # a line is read whole: longer than any answer, and not so long that it fills the memory
 _LONGEST_LINE_BYTES = 64 << 20
 _RAW_BYTES = 1 << 20
@@ -44,6 +47,21 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     error_code: str | None
     error_message: str | None
     unreadable: str | None = None
+
+    @property
+    def code(self) -> str:
+        """Return the error's code, or its HTTP status where it has none."""
+        return self.error_code or f"http_{self.status_code}"
+
+    @property
+    def is_free(self) -> bool:
+        """Tell whether the request was not carried out for no reason of its own, and can be tried again."""
+        return self.status_code != 200 and (self.status_code in _FREE_STATUSES or not 400 <= self.status_code < 500)
+
+    @property
+    def is_about_all(self) -> bool:
+        """Tell whether one such answer is about the key, the endpoint or the account, and so about all."""
+        return self.status_code in _STOP_STATUSES or self.error_code in QUOTA_CODES
 
 
 def read_answers(path: Path) -> Iterator[tuple[str, Answer]]:

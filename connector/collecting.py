@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from connector.answer import Answer, read_answers
 from connector.errors import InDoubt, NotThere, ProviderError, RateLimited
+from connector.judgement import judge_batch
 from connector.ledger import LONGEST_BATCH, TOKEN_LIMIT, Batch, Claim, State, read_queue_limit, shorten
 from connector.request import prompt_hash
-from connector.result import Outcome, judge_batch
+from connector.result import Outcome
 from connector.run import Progress, Run
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from connector.estimate import Estimate, Tally
 from connector.price import Price
 from connector.request import make_template, sendable
 from connector.retirement import Retirement
-from connector.shard import MAX_BYTES, MAX_REQUESTS, MAX_TEXTS, Pending, group, make_request, queue_share
+from connector.shard import MAX_BYTES, MAX_REQUESTS, MAX_TEXTS, Pending, Request, group, make_request, queue_share
 from connector.task import Task
 
 # Above so many texts a sample is counted, of this size; its error is that of a mean, at 95 %.
@@ -143,35 +143,22 @@ def measure(
 
     `of_comments` is how many comments say them.
     """
-    template = make_template(task)
-    tally, at_once, alone = Tally(batch), Tally(synchronous), Tally(synchronous)
-    packs = task.run.rows_per_request > 1
-    size_bytes, squares, seen = 0, 0.0, 0
+    count = _Count(task, estimate, batch, synchronous)
     for together in group(texts, lambda: task.run.rows_per_request):
-        request = make_request(together)
-        size = estimate.measure(template, request.content, request.rows, request.doublings)
-        tally.add(size)
-        at_once.add(size)
-        size_bytes += len(template.line("0" * 24, request.content, request.rows, request.doublings))
-        squares += size.tokens * size.tokens
-        seen += request.rows
-        if packs:
-            for text in together:
-                alone.add(estimate.measure(template, sendable(text.text), 1, text.truncations))
-    scale = Decimal(of_texts) / seen if seen else Decimal(0)
-    requests, tokens = _scaled(tally.requests, scale), _scaled(tally.tokens, scale)
-    error = 0 if seen == of_texts or not seen else _error(tally, squares, requests)
-    singly = (alone if packs else at_once).expected_usd
-    expected, one_by_one = _usd(tally.expected_usd, scale), _usd(at_once.expected_usd, scale)
-    each_alone = _usd(singly, scale)
+        count.add(make_request(together))
+    tally = count.in_batches
+    scale = Decimal(of_texts) / count.texts if count.texts else Decimal(0)
+    requests, tokens, size_bytes = (_scaled(seen, scale) for seen in (tally.requests, tally.tokens, count.bytes))
+    expected, one_by_one = _usd(tally.expected_usd, scale), _usd(count.at_once.expected_usd, scale)
+    each_alone = _usd(count.alone.expected_usd, scale)
     repeated = None if of_comments is None or not of_texts else Decimal(max(0, of_comments - of_texts)) / of_texts
     return Cost(
         texts=of_texts,
         requests=requests,
-        shards=_shards(task, of_texts, requests, _scaled(size_bytes, scale), tokens),
-        bytes=_scaled(size_bytes, scale),
+        shards=_shards(task, of_texts, requests, size_bytes, tokens),
+        bytes=size_bytes,
         input_tokens=tokens,
-        input_tokens_error=error,
+        input_tokens_error=0 if count.texts in (0, of_texts) else count.error(requests),
         is_exact=estimate.is_exact,
         output_tokens=_scaled(tally.output_tokens, scale),
         most_output_tokens=_scaled(tally.most_output_tokens, scale),
@@ -185,18 +172,42 @@ def measure(
     )
 
 
+class _Count:
+    """What the requests seen so far take: in batches, one by one, and with each text in a request of its own."""
+
+    def __init__(self, task: Task, estimate: Estimate, batch: Price | None, synchronous: Price | None) -> None:
+        self._template, self._estimate = make_template(task), estimate
+        self.in_batches, self.at_once = Tally(batch), Tally(synchronous)
+        self.alone = Tally(synchronous) if task.run.rows_per_request > 1 else self.at_once
+        self.texts = self.bytes = 0
+        self._squares = 0.0
+
+    def add(self, request: Request) -> None:
+        """Count a request."""
+        carried = request.content, request.rows, request.doublings
+        size = self._estimate.measure(self._template, *carried)
+        self.in_batches.add(size)
+        self.at_once.add(size)
+        self.texts += request.rows
+        self.bytes += len(self._template.line("0" * 24, *carried))
+        self._squares += size.tokens * size.tokens
+        if self.alone is not self.at_once:
+            for text in request.texts:
+                self.alone.add(self._estimate.measure(self._template, sendable(text.text), 1, text.truncations))
+
+    def error(self, requests: int) -> int:
+        """Return the error, at 95 %, of the input tokens of so many requests, of which these are a sample."""
+        mean = self.in_batches.tokens / self.in_batches.requests
+        variance = max(0.0, self._squares / self.in_batches.requests - mean * mean)
+        return math.ceil(_NORMAL_95 * math.sqrt(variance / self.in_batches.requests) * requests)
+
+
 def _shards(task: Task, texts: int, requests: int, size_bytes: int, tokens: int) -> int:
     """Return how many files these fill at least, by every limit that is known before anything is sent."""
     limits = [(requests, MAX_REQUESTS), (texts, MAX_TEXTS), (size_bytes, MAX_BYTES)]
     if task.run.enqueued_tokens is not None:
         limits.append((tokens, queue_share(task.run.enqueued_tokens)))
     return max(-(-amount // most) for amount, most in limits)
-
-
-def _error(tally: Tally, squares: float, requests: int) -> int:
-    mean = tally.tokens / tally.requests
-    variance = max(0.0, squares / tally.requests - mean * mean)
-    return math.ceil(_NORMAL_95 * math.sqrt(variance / tally.requests) * requests)
 
 
 def _scaled(number: int, scale: Decimal) -> int:

@@ -1,14 +1,12 @@
-"""A result: what the answers to a batch's requests become, by the task that they were asked under.
+"""A result: what the answer to one request becomes, for each of its texts, by the task that it was asked under.
 
-Order means nothing: an answer belongs to the claims with its custom_id, a row of a packed one to the claim with its id.
+Order means nothing: a row of a packed answer belongs to the claim with its id.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +16,7 @@ from msgspec.structs import astuple, replace
 
 from connector.answer import Answer, mapping, usage_of
 from connector.confidence import Probabilities, Span, find_rows, find_values, read_probabilities
-from connector.ledger import QUOTA_CODES, Claim, shorten
+from connector.ledger import Claim
 from connector.price import Price, Usage, share, share_units
 from connector.request import ROWS, sendable
 from connector.task import CONFIDENCE, Task, Text, answer_mistakes
@@ -26,24 +24,6 @@ from connector.task import CONFIDENCE, Task, Text, answer_mistakes
 UNAVAILABLE_CEILING = 5
 UNPACKED = "unpacked"
 """The reason of a failed attempt in a packed request: the text is sent again alone."""
-
-NEARLY_ALL = 0.9
-FEW = 10
-
-# Codes that speak of one text, read November 2026; any other code is the text's only where its neighbours got through.
-_TEXT_CODES = frozenset(
-    {
-        "context_length_exceeded",
-        "string_above_max_length",
-        "content_policy_violation",
-        "content_filter",
-        "invalid_prompt",
-        "moderation_blocked",
-        "cyber_policy_violation",
-    }
-)
-_STOP_STATUSES = frozenset({401, 403, 404})
-_FREE_STATUSES = frozenset({0, 408, 409, 429})
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -62,96 +42,26 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     cost_usd: Decimal | None = None
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What becomes of a batch's claims; `stop` is why its task must not go on.
-
-    `uncosted` counts the requests that were carried out, and so are paid, without saying what they used, `succeeded`
-    the answers with status 200, `missing` the claims without any answer, `unreadable` those whose line is no JSON.
-    """
-
-    outcomes: list[Outcome]
-    stop: Stop | None
-    uncosted: int
-    succeeded: int
-    missing: int
-    unreadable: int
-
-    @property
-    def doubtful(self) -> int:
-        """Return of how many claims a whole file may say more than these files do."""
-        return self.missing + self.unreadable
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Why a task must not go on: one error on the request's form, the key or the account, with the provider's words."""
-
-    code: str
-    message: str
-    lines: int
-
-
-def judge_batch(
-    task: Task, claims: Iterable[Claim], answers: Iterable[tuple[str, Answer]], price: Price | None = None
-) -> Judgement:
-    """Return an outcome for every claim, and why to stop where the answers tell of more than single texts.
-
-    `answers` are read once: what succeeded is judged as it comes and let go of, errors wait until all are known. Of
-    several for one custom_id the first counts, one that can be read before one that can not; for one that was not asked
-    none does.
-    """
-    requests: dict[str, list[Claim]] = {}
-    for claim in claims:
-        requests.setdefault(claim.custom_id, []).append(claim)
-    judged: dict[str, list[Outcome]] = {}
-    errors: dict[str, Answer] = {}
-    broken: dict[str, Answer] = {}
-    uncosted = succeeded = 0
-    for custom_id, answer in answers:
-        if custom_id not in requests or custom_id in judged or custom_id in errors:
-            continue
-        if answer.unreadable is not None:
-            broken.setdefault(custom_id, answer)
-            continue
-        succeeded += answer.status_code == 200
-        if answer.status_code != 200 or _is_stop(answer):
-            errors[custom_id] = answer
-            continue
-        judged[custom_id], is_uncosted = _judge_paid(task, requests[custom_id], answer, price)
-        uncosted += is_uncosted
-    unread = broken.keys() - judged.keys() - errors.keys()
-    errors |= {custom_id: broken[custom_id] for custom_id in sorted(unread)}
-    stop = _find_stop(errors.values(), len(judged))
-    for custom_id, answer in errors.items():
-        together = requests[custom_id]
-        if _is_stop(answer) or (stop is not None and _error_code(answer) == stop.code):
-            judged[custom_id] = _each(together, "failed", "stopped", _dump(answer))
-        else:
-            judged[custom_id], is_uncosted = _judge_paid(task, together, answer, price)
-            uncosted += is_uncosted
-    missing = [custom_id for custom_id in requests if custom_id not in judged]
-    for custom_id in missing:
-        judged[custom_id] = [_unavailable(claim, "missing", None) for claim in requests[custom_id]]
-    outcomes = [outcome for custom_id in requests for outcome in judged[custom_id]]
-    unanswered, unreadable = (sum(len(requests[custom_id]) for custom_id in ids) for ids in (missing, unread))
-    return Judgement(outcomes, stop, uncosted, succeeded, unanswered, unreadable)
-
-
-def _judge_paid(
+def judge_request(
     task: Task, together: Sequence[Claim], answer: Answer, price: Price | None
 ) -> tuple[list[Outcome], bool]:
     """Return the outcomes of one request's texts, and whether it was paid for without saying what it used."""
     usage = usage_of(answer)
     cost = None if usage is None or price is None else price.cost(usage)
     is_uncosted = cost is None and (answer.status_code == 200 or answer.unreadable is not None)
-    return _shared(_judge_request(task, together, answer), usage, cost), is_uncosted
+    is_packed = together[0].item_id is not None
+    outcomes = judge_packed(task, together, answer) if is_packed else [judge(task, together[0], answer)]
+    return _shared(outcomes, usage, cost), is_uncosted
 
 
-def _judge_request(task: Task, claims: Sequence[Claim], answer: Answer) -> list[Outcome]:
-    if claims[0].item_id is None:
-        return [judge(task, claims[0], answer)]
-    return judge_packed(task, claims, answer)
+def judge_stopped(together: Sequence[Claim], answer: Answer) -> list[Outcome]:
+    """Return the outcomes of a request whose error is about more than its texts: none of them is to blame."""
+    return _each(together, "failed", "stopped", _dump(answer))
+
+
+def judge_missing(together: Sequence[Claim]) -> list[Outcome]:
+    """Return the outcomes of a request without any answer."""
+    return [_unavailable(claim, "missing", None) for claim in together]
 
 
 def judge_packed(task: Task, claims: Sequence[Claim], answer: Answer) -> list[Outcome]:
@@ -161,9 +71,8 @@ def judge_packed(task: Task, claims: Sequence[Claim], answer: Answer) -> list[Ou
     not carry a text out too often. Each row stands by itself: one that is missing, there twice or off the schema costs
     only itself, one that nobody asked for is nobody's.
     """
-    if answer.unreadable is None and _is_free(answer.status_code):
-        code = answer.error_code or f"http_{answer.status_code}"
-        return [_unavailable(claim, code, _dump(answer)) for claim in claims]
+    if answer.unreadable is None and answer.is_free:
+        return [_unavailable(claim, answer.code, _dump(answer)) for claim in claims]
     choice, said = _choice(answer)
     is_whole = choice.get("finish_reason") in ("stop", None)
     rows = _rows(said, task.run.confidence) if said is not None and is_whole else None
@@ -239,9 +148,9 @@ def judge(task: Task, claim: Claim, answer: Answer) -> Outcome:
         return _failed(task, Outcome(claim, "labelled", "invalid", raw=answer.unreadable))
     if answer.status_code == 200:
         return _judge_completion(task, claim, answer)
-    if not _is_free(answer.status_code) and answer.status_code not in _STOP_STATUSES:
-        return Outcome(claim, "rejected", answer.error_code or f"http_{answer.status_code}", raw=_dump(answer))
-    return _unavailable(claim, answer.error_code or f"http_{answer.status_code}", _dump(answer))
+    if not (answer.is_free or answer.is_about_all):
+        return Outcome(claim, "rejected", answer.code, raw=_dump(answer))
+    return _unavailable(claim, answer.code, _dump(answer))
 
 
 def _judge_completion(task: Task, claim: Claim, answer: Answer) -> Outcome:
@@ -292,45 +201,6 @@ def _failed(task: Task, paid: Outcome) -> Outcome:
 def _unavailable(claim: Claim, code: str, raw: str | None) -> Outcome:
     last = claim.unavailable_in_row + 1 >= UNAVAILABLE_CEILING
     return Outcome(claim, "rejected" if last else "failed", "unavailable", raw=raw or f'{{"code":"{code}"}}')
-
-
-def _find_stop(errors: Iterable[Answer], answered: int) -> Stop | None:
-    """Return why to stop, by the errors of a batch beside which so many requests were answered."""
-    codes: Counter[str] = Counter()
-    samples: dict[str, Answer] = {}
-    for answer in errors:
-        code = _error_code(answer)
-        # what was not carried out says nothing of the others
-        answered += answer.status_code == 200 or code is not None
-        if code is not None:
-            codes[code] += 1
-            samples.setdefault(code, answer)
-    for code, lines in codes.most_common():
-        sample = samples[code]
-        about_all = _is_stop(sample)
-        about_form = lines >= NEARLY_ALL * answered and (answered >= FEW or code not in _TEXT_CODES)
-        if about_all or about_form:
-            return Stop(code, shorten(sample.error_message or "") or f"HTTP {sample.status_code}", lines)
-    return None
-
-
-def _is_free(status_code: int) -> bool:
-    """Tell whether a request was not carried out for no reason of its own, and can be tried again."""
-    return status_code != 200 and (status_code in _FREE_STATUSES or not 400 <= status_code < 500)
-
-
-def _is_stop(answer: Answer) -> bool:
-    """Tell whether one such answer is about the key, the endpoint or the account, and so about all."""
-    return answer.status_code in _STOP_STATUSES or answer.error_code in QUOTA_CODES
-
-
-def _error_code(answer: Answer) -> str | None:
-    """Return the code of an error that is not free to try again, or None."""
-    if answer.error_code in QUOTA_CODES:
-        return answer.error_code
-    if answer.status_code == 200 or _is_free(answer.status_code):
-        return None
-    return answer.error_code or f"http_{answer.status_code}"
 
 
 def _parse_content(content: object) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -162,54 +163,84 @@ def write_shards(
     waiting = map(make_request, requests)
     carried: Request | None = next(waiting, None)
     while carried is not None:
-        batch_key = new_key()
-        path = folder / f"{batch_key}.jsonl"
-        claims: list[Claim] = []
-        too_large: list[TooLarge] = []
-        no_room: NoRoom | None = None
-        written = 0
-        lines: list[bytes] = []
-        flushed = 0
-        limits = room()
-        tally, measure = Tally(limits.price), limits.estimate.measure
-        with open_private(path) as descriptor, syncing(descriptor) as sync:
-            while carried is not None and tally.requests < limits.requests and len(claims) < max_texts:
-                custom_id = f"{batch_key}-{tally.requests:x}"
-                line = template.line(custom_id, carried.content, carried.rows, carried.doublings)
-                size_bytes = len(line)
-                if size_bytes > max_bytes:
-                    too_large += [TooLarge(text.text_key, text.attempt, size_bytes) for text in carried.texts]
-                    carried = next(waiting, None)
-                    continue
-                size = measure(template, carried.content, carried.rows, carried.doublings)
-                if limits.usd is not None and tally.bound_usd_with(size) > limits.usd:
-                    no_room = NoRoom(Tally(limits.price).bound_usd_with(size))
-                    break
-                is_full = limits.tokens is not None and tally.tokens + size.tokens > limits.tokens
-                if (is_full and claims) or written + size_bytes > max_bytes:
-                    break
-                tally.add(size)
-                lines.append(line)
-                written += size_bytes
-                claims += carried.claims(custom_id)
+        draft = _Draft(folder, template, room(), max_bytes, max_texts)
+        with draft.open():
+            while carried is not None and draft.take(carried):
                 carried = next(waiting, None)
-                if written - flushed >= _BUFFER_BYTES:
-                    _write(descriptor, lines)
-                    flushed = written
-                    sync()
-            _write(descriptor, lines)
-        yield from too_large
-        if claims:
-            bound_usd, expected_usd = tally.bound_usd, tally.expected_usd
-            yield Shard(batch_key, path, claims, written, tally.requests, tally.tokens, bound_usd, expected_usd)
+        yield from draft.too_large
+        if draft.claims:
+            yield draft.shard()
         else:
-            path.unlink()
-            if no_room is not None:
-                yield no_room
+            draft.path.unlink()
+            if draft.no_room is not None:
+                yield draft.no_room
 
 
-def _write(descriptor: int, lines: list[bytes]) -> None:
-    left = memoryview(b"".join(lines))
-    lines.clear()
-    while left:
-        left = left[os.write(descriptor, left) :]
+class _Draft:
+    """A shard while it is written: what is in its file so far, and what it has met that is not."""
+
+    def __init__(self, folder: Path, template: Template, room: Room, max_bytes: int, max_texts: int) -> None:
+        self._batch_key = new_key()
+        self.path = folder / f"{self._batch_key}.jsonl"
+        self.claims: list[Claim] = []
+        self.too_large: list[TooLarge] = []
+        self.no_room: NoRoom | None = None
+        self._template, self._room, self._max_bytes, self._max_texts = template, room, max_bytes, max_texts
+        self._tally = Tally(room.price)
+        self._bytes = 0
+        self._lines: list[bytes] = []
+        self._written_bytes = 0
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Open the file for as long as requests are taken; after that all of it is on disk."""
+        with open_private(self.path) as self._descriptor, syncing(self._descriptor) as self._sync:
+            yield
+            self._write()
+
+    def take(self, request: Request) -> bool:
+        """Add a request, or pass over one that fits no file; False where it is for another shard, or for none yet."""
+        tally, room = self._tally, self._room
+        if tally.requests >= room.requests or len(self.claims) >= self._max_texts:
+            return False
+        custom_id = f"{self._batch_key}-{tally.requests:x}"
+        line = self._template.line(custom_id, request.content, request.rows, request.doublings)
+        size_bytes = len(line)
+        if size_bytes > self._max_bytes:
+            self.too_large += [TooLarge(text.text_key, text.attempt, size_bytes) for text in request.texts]
+            return True
+        size = room.estimate.measure(self._template, request.content, request.rows, request.doublings)
+        if room.usd is not None and tally.bound_usd_with(size) > room.usd:
+            self.no_room = NoRoom(Tally(room.price).bound_usd_with(size))
+            return False
+        fills_queue = room.tokens is not None and tally.tokens + size.tokens > room.tokens
+        if (fills_queue and self.claims) or self._bytes + size_bytes > self._max_bytes:
+            return False
+        tally.add(size)
+        self.claims += request.claims(custom_id)
+        self._lines.append(line)
+        self._bytes += size_bytes
+        if self._bytes - self._written_bytes >= _BUFFER_BYTES:
+            self._write()
+            self._sync()
+        return True
+
+    def shard(self) -> Shard:
+        """Return what was written."""
+        return Shard(
+            batch_key=self._batch_key,
+            path=self.path,
+            claims=self.claims,
+            bytes=self._bytes,
+            requests=self._tally.requests,
+            tokens=self._tally.tokens,
+            bound_usd=self._tally.bound_usd,
+            expected_usd=self._tally.expected_usd,
+        )
+
+    def _write(self) -> None:
+        left = memoryview(b"".join(self._lines))
+        self._lines.clear()
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+        self._written_bytes = self._bytes

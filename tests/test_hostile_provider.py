@@ -24,10 +24,11 @@ from connector.errors import (
     RequestRefused,
     UsageError,
 )
+from connector.judgement import judge_batch
 from connector.ledger import LONGEST_MESSAGE, read_queue_limit, shorten
 from connector.price import FREE
 from connector.provider import Provider, connect
-from connector.result import judge, judge_batch
+from connector.result import judge
 from connector.run import Settings
 from tests.http import serving
 from tests.lab import Lab, Server

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from connector.answer import Answer
 from connector.estimate import make_estimate
+from connector.judgement import judge_batch
 from connector.ledger import Claim
 from connector.price import Price, Rate, Usage
 from connector.request import draw_ids, make_template, messages, pack, prompt_hash, response_format
-from connector.result import Outcome, judge_batch
+from connector.result import Outcome
 from connector.shard import Pending, Room, Shard, group, make_request, write_shards
 from connector.task import Task
 from tests.test_result import GOOD, TASK, _completion, _error, _task

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from connector.answer import Answer, read_answers
+from connector.judgement import judge_batch
 from connector.ledger import Claim
 from connector.price import Usage
-from connector.result import UNAVAILABLE_CEILING, judge, judge_batch
+from connector.result import UNAVAILABLE_CEILING, judge
 from connector.task import Task
 
 CLAIM = Claim("b-0", "key", attempt=1)

@@ -11,8 +11,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector.judgement import judge_batch
 from connector.ledger import Claim
-from connector.result import judge, judge_batch
+from connector.result import judge
 from connector.source import source_yaml
 from connector.task import CONFIDENCE, Task
 from connector.warehouse.declaration import parse_task
