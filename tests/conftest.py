@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS
 from hypothesis import HealthCheck, settings
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -36,6 +37,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 def pytest_report_header() -> str:
     """Say what is not run, beside the tests that are skipped."""
     return "random cases: " + ("all" if ALL else "a quarter of them (DBT_LABELS_TEST_SEEDS=all runs all)")
+
+
+@pytest.fixture(autouse=True)
+def flags() -> Iterator[None]:
+    """Keep dbt's list of behavior flags as short as it is in a process with one adapter.
+
+    Each adapter that is made adds its own flags to the list that all share (dbt-adapters, `BaseAdapter.behavior`), and
+    looks through the whole stack for each flag there is: with dbt-postgres, hundreds of parses make one take seconds.
+    """
+    had = len(DEFAULT_BASE_BEHAVIOR_FLAGS)
+    yield
+    del DEFAULT_BASE_BEHAVIOR_FLAGS[had:]
 
 
 @pytest.fixture(scope="session")
