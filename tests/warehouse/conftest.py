@@ -11,7 +11,7 @@ from tests.environment import kept_environment  # noqa: F401
 from tests.lab import Bench, Lab
 from tests.warehouse.labs import COMMENTS, DbapiLab, PostgresBench, PostgresLab, built, force_dbapi
 from tests.warehouse.server import PostgresServer, why_not
-from tests.warehouse.spark_lab import SparkBench, SparkLab
+from tests.warehouse.spark_lab import Catalog, SparkBench, SparkLab
 from tests.warehouse.spark_server import SparkServer, settings
 from tests.warehouse.spark_server import why_not as why_no_spark
 
@@ -55,10 +55,8 @@ def spark_server() -> Iterator[SparkServer]:
 
 
 @pytest.fixture(scope="session")
-def spark_parameters(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, str]]:
-    """Give what dbt's profile tells Spark: nothing for the Connect server, or settings for a session in here, or skip.
+def spark_catalog(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+    """Give a catalog on the Connect server or in a session of this process, or skip with what is missing.
 
     A process can have one of the two only. DBT_LABELS_TEST_SPARK=session asks for the second.
     """
@@ -67,23 +65,22 @@ def spark_parameters(
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("SPARK_REMOTE", raising=False)
         if os.environ.get("DBT_LABELS_TEST_SPARK") == "session":
-            remote, parameters = None, settings(tmp_path_factory.mktemp("spark_session"))
+            catalog = Catalog(None, settings(tmp_path_factory.mktemp("spark_session")))
         else:
-            remote, parameters = request.getfixturevalue("spark_server").remote, {}
-            patch.setenv("SPARK_REMOTE", remote)
-        yield parameters
+            catalog = Catalog(request.getfixturevalue("spark_server").remote, {})
+        catalog.enter()
+        yield catalog
         from pyspark.sql import SparkSession
 
-        if remote is not None:  # `kept_environment` ends before this does
-            patch.setenv("SPARK_REMOTE", remote)
+        catalog.enter()  # `kept_environment` ended before
         SparkSession.builder.getOrCreate().stop()
 
 
 @pytest.fixture(scope="session")
-def spark_bench(spark_parameters: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> SparkBench:
+def spark_bench(spark_catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> SparkBench:
     """Give the small project on Spark, built up to its pending model."""
     folder = tmp_path_factory.mktemp("spark")
-    lab = SparkLab(folder, spark_parameters)
+    lab = SparkLab(folder, spark_catalog)
     built(lab)
     return SparkBench(folder, lab, COMMENTS)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,19 @@ from tests.lab import SMALL, Bench, Lab
 _NAMED = re.compile(r"\b\w+\.\w+\b")
 
 
+@dataclass(frozen=True)
+class Catalog:
+    """Where the tables are: on the Connect server `remote`, or in a session of this process with these `parameters`."""
+
+    remote: str | None
+    parameters: dict[str, str]
+
+    def enter(self) -> None:
+        """Have this process use it, whatever tests of other packages did to the environment meanwhile."""
+        if self.remote is not None:
+            os.environ["SPARK_REMOTE"] = self.remote
+
+
 class SparkLab(Lab):
     """A copy of the small project in a folder of its own; all of them share one catalog, so there is one at a time."""
 
@@ -24,11 +39,11 @@ class SparkLab(Lab):
     schema_names = re.compile("[A-Za-z0-9_]+")
     failing = "case when body like 'no%' then raise_error(body) else body end"
 
-    def __init__(self, folder: Path, parameters: dict[str, str], template: Path = SMALL) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, template: Path = SMALL) -> None:
         super().__init__(folder, template)
-        self._parameters = parameters
+        self.catalog = catalog
         output = {"type": "spark", "method": "session", "host": "none", "threads": 1}
-        output |= {"server_side_parameters": parameters}
+        output |= {"server_side_parameters": catalog.parameters}
         outputs = {"dev": output | {"schema": "main"}, "other": output | {"schema": "other"}}
         profile = yaml.safe_load((self.folder / "dbt_project.yml").read_text())["profile"]
         (self.folder / "profiles.yml").write_text(yaml.safe_dump({profile: {"target": "dev", "outputs": outputs}}))
@@ -39,7 +54,7 @@ class SparkLab(Lab):
         from pyspark.sql import SparkSession
 
         builder = SparkSession.builder.enableHiveSupport()
-        for name, value in self._parameters.items():
+        for name, value in self.catalog.parameters.items():
             builder = builder.config(name, value)
         return builder.getOrCreate()
 
@@ -101,6 +116,7 @@ class SparkBench(Bench):
         shutil.copytree(lab.folder, self._kept / "project", symlinks=True)
 
     def restored(self) -> SparkLab:
+        self._lab.catalog.enter()
         shutil.rmtree(self._lab.folder)
         shutil.copytree(self._kept / "project", self._lab.folder, symlinks=True)
         self._lab.drop_all()
