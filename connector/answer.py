@@ -55,7 +55,10 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_free(self) -> bool:
-        """Tell whether the request was not carried out for no reason of its own, and can be tried again."""
+        """Tell whether the request was not carried out for no reason of its own, and can be tried again.
+
+        An unreadable line has no status and so is one of these, though it is paid for: look at `unreadable` first.
+        """
         return self.status_code != 200 and (self.status_code in _FREE_STATUSES or not 400 <= self.status_code < 500)
 
     @property
