@@ -88,6 +88,9 @@ def test_a_valid_answer_is_a_label_with_its_columns_model_and_tokens() -> None:
         (_error(429, "rate_limit_exceeded"), "failed", "unavailable"),
         (_error(500, "server_error"), "failed", "unavailable"),
         (_error(503, None), "failed", "unavailable"),
+        # about the key or the account, and so no text's fault, with whatever status a service sends it
+        (_error(403, "forbidden"), "failed", "unavailable"),
+        (_error(400, "insufficient_quota"), "failed", "unavailable"),
         (Answer(0, {}, None, None), "failed", "unavailable"),
         (Answer(0, {}, "batch_expired", "expired"), "failed", "unavailable"),
         (Answer(0, {}, "batch_cancelled", "cancelled"), "failed", "unavailable"),
