@@ -54,7 +54,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         return self.error_code or f"http_{self.status_code}"
 
     @property
-    def is_free(self) -> bool:
+    def is_unavailable(self) -> bool:
         """Tell whether the request was not carried out for no reason of its own, and can be tried again.
 
         An unreadable line has no status and so is one of these, though it is paid for: look at `unreadable` first.
@@ -64,7 +64,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_about_all(self) -> bool:
         """Tell whether one such answer is about the key, the endpoint or the account, and so about all."""
-        return self.status_code in _STOP_STATUSES or self.error_code in QUOTA_CODES
+        return self.status_code != 200 and (self.status_code in _STOP_STATUSES or self.error_code in QUOTA_CODES)
 
 
 def read_answers(path: Path) -> Iterator[tuple[str, Answer]]:

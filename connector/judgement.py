@@ -97,10 +97,10 @@ class _Hearing:
             self._unreadable.setdefault(custom_id, answer)
             return
         self._succeeded += answer.status_code == 200
-        if answer.status_code != 200 or answer.is_about_all:
-            self._errors[custom_id] = answer
-        else:
+        if answer.status_code == 200:
             self._judge(custom_id, answer)
+        else:
+            self._errors[custom_id] = answer
 
     def judgement(self) -> Judgement:
         """Return what all of them come to."""
@@ -135,8 +135,8 @@ def _find_stop(errors: Iterable[Answer], answered: int) -> Stop | None:
     for answer in errors:
         code = _final_code(answer)
         # what was not carried out says nothing of the others
-        answered += answer.status_code == 200 or code is not None
         if code is not None:
+            answered += 1
             codes[code] += 1
             samples.setdefault(code, answer)
     for code, lines in codes.most_common():
@@ -149,5 +149,4 @@ def _find_stop(errors: Iterable[Answer], answered: int) -> Stop | None:
 
 def _final_code(answer: Answer) -> str | None:
     """Return the code of an error that is not free to try again, or None."""
-    is_final = answer.is_about_all or not (answer.status_code == 200 or answer.is_free)
-    return answer.code if is_final else None
+    return answer.code if answer.is_about_all or not answer.is_unavailable else None

@@ -71,7 +71,7 @@ def judge_packed(task: Task, claims: Sequence[Claim], answer: Answer) -> list[Ou
     not carry a text out too often. Each row stands by itself: one that is missing, there twice or off the schema costs
     only itself, one that nobody asked for is nobody's.
     """
-    if answer.unreadable is None and answer.is_free:
+    if answer.unreadable is None and answer.is_unavailable:
         return [_unavailable(claim, answer.code, _dump(answer)) for claim in claims]
     choice, said = _choice(answer)
     is_whole = choice.get("finish_reason") in ("stop", None)
@@ -148,7 +148,7 @@ def judge(task: Task, claim: Claim, answer: Answer) -> Outcome:
         return _failed(task, Outcome(claim, "labelled", "invalid", raw=answer.unreadable))
     if answer.status_code == 200:
         return _judge_completion(task, claim, answer)
-    if not (answer.is_free or answer.is_about_all):
+    if not (answer.is_unavailable or answer.is_about_all):
         return Outcome(claim, "rejected", answer.code, raw=_dump(answer))
     return _unavailable(claim, answer.code, _dump(answer))
 

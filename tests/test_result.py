@@ -130,6 +130,14 @@ def test_one_answer_about_key_or_endpoint_stops_the_task_and_rejects_nothing(sta
     ]
 
 
+@pytest.mark.parametrize("code", ["insufficient_quota", "invalid_api_key"])
+def test_an_answer_with_status_200_is_a_label_whatever_error_stands_beside_it(code: str) -> None:
+    answer = _completion(json.dumps(GOOD))
+    judged = judge_batch(TASK, [CLAIM], {CLAIM.custom_id: Answer(200, answer.body, code, "why")}.items())
+    assert judged.stop is None
+    assert [(o.outcome, o.usage) for o in judged.outcomes] == [("labelled", Usage(7, 3))]
+
+
 def test_one_code_on_nearly_all_of_a_shard_stops_the_task_and_on_a_few_rejects_them() -> None:
     claims = _claims(20)
     bad = _error(400, "unsupported_parameter")
