@@ -31,16 +31,17 @@ from connector.recovery import recover
 from connector.run import Progress, Run, Settings
 from connector.sending import Outbox, check_budget, check_origin, fill, make_room, open_outbox, send
 from connector.task import Task
+from connector.warehouse.gate import gate_failures, gates
 from connector.warehouse.project import Project
-from connector.warehouse.quality import gate_failures, gates
 from connector.warehouse.tables import Ledger
-from connector.warehouse.texts import check_text_columns, count_gold_in_flight
+from connector.warehouse.texts import check_text_columns, count_gold
 
 if TYPE_CHECKING:
     from connector.provider import Provider
 
 # twenty minutes of a provider that does not answer, at the usual pace
 _PATIENCE_ROUNDS = 40
+# the leases are renewed in time, however long the provider wants to be left alone
 _LONGEST_WAIT_SECONDS = 300.0
 # a test that also needs a model outside the selection waits for a plain `dbt build`
 _BUILDABLE = ("--indirect-selection", "buildable")
@@ -88,13 +89,14 @@ def build(
     project.run_dbt("build", *_BUILDABLE, "--select", *relations, *unmeasured)
     summary = label(project, tasks, connect, settings, voice)
     voice.show([])  # what comes next is dbt's to say
-    passed = [task for task in tasks if task.table not in summary.gated]
-    sources = [source for task in passed if (source := project.source_of(task))]
+    sources = {task.table: f"{source}+" for task in tasks if (source := project.source_of(task))}
+    gated = [sources.pop(table) for table in summary.gated if table in sources]
     project.run_dbt(
         "build",
         *_BUILDABLE,
-        *("--select", *(f"{source}+" for source in sources), "package:dbt_labels"),
-        *("--exclude", *(task.name for task in tasks)),
+        *("--select", *sources.values(), "package:dbt_labels"),
+        # the package's own models say how far a gate is from holding
+        *("--exclude", *(task.name for task in tasks), *(f"{source},package:{project.name}" for source in gated)),
     )
     return summary
 
@@ -256,7 +258,8 @@ def _rounds(run: Run) -> Iterator[None]:
     while True:
         run.doubt, run.wait_seconds = None, run.settings.poll_seconds
         yield
-        doubtful = doubtful + 1 if run.doubt else 0
+        # a round in which the provider wants to be left alone says nothing
+        doubtful = doubtful + 1 if run.doubt else doubtful if time.monotonic() < run.quiet_until else 0
         if run.doubt and (run.settings.once or doubtful >= _PATIENCE_ROUNDS):
             raise run.doubt
         if run.settings.once:
@@ -320,6 +323,8 @@ def _alone(run: Run, batch: Batch) -> Iterator[None]:
 
 def _send(run: Run, outboxes: Sequence[Outbox]) -> None:
     for outbox in outboxes:
+        if not run.may_send:
+            return
         try:
             _send_task(run, outbox)
         except (InDoubt, RateLimited) as error:
@@ -334,7 +339,7 @@ def _send_task(run: Run, outbox: Outbox) -> None:
     _send_pending(run, outbox)
     if not outbox.gold_only or run.settings.pilot or not outbox.has_sent_all(run):
         return
-    if held := count_gold_in_flight(run.project, task):
+    if held := count_gold(run.project, task, "in_flight"):
         if all(batch.task.table != task.table for batch in _unresolved(run)):
             run.stop(
                 task,
@@ -351,6 +356,8 @@ def _send_task(run: Run, outbox: Outbox) -> None:
 
 def _send_pending(run: Run, outbox: Outbox) -> None:
     make_room(run, outbox)
+    if outbox.task.table in run.stopped:
+        return
     fill(run, outbox)
     if outbox.shards is not None and not outbox.is_checked:
         run.provider.check_model(outbox.task.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 # control characters but tab and line feed, what turns the direction of writing, other ends of lines, half characters
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -19,6 +20,11 @@ def shown(text: str) -> str:
 def shown_json(text: str) -> str:
     """Return JSON that says the same, but nothing that a terminal would obey; a key becomes stars."""
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", _without_key(text))
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return names as a sentence has them: `a`, `b`."""
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

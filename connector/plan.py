@@ -23,14 +23,14 @@ _KEY_DIGITS = 8
 
 @dataclass(frozen=True)
 class Standing:
-    """How a task stands, in distinct texts; `comments`, `texts`, `blank` count what the pending model selects from."""
+    """How a task stands, in texts; `comments`, `distinct_texts`, `blank` are of what the pending model selects from."""
 
     task: str
     table: str
     version: int
     model: str
     comments: int | None
-    texts: int | None
+    distinct_texts: int | None
     blank: int | None
     labelled: int
     rejected: int

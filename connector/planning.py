@@ -13,10 +13,10 @@ from connector.price import FREE, Price, batch_price, is_openai, synchronous_pri
 from connector.retirement import announced_retirement
 from connector.run import Settings
 from connector.task import Task
+from connector.warehouse.gate import gate_failures, gates
 from connector.warehouse.money import History, read_charges, read_history
 from connector.warehouse.origin import count_above, count_local_labels
 from connector.warehouse.project import Project
-from connector.warehouse.quality import gate_failures, gates
 from connector.warehouse.texts import (
     Which,
     count_comments,
@@ -63,7 +63,7 @@ def _plan(project: Project, task: Task, settings: Settings) -> Plan:
     cost = NOTHING
     if texts:
         estimate = make_estimate(task, None if history is None else history.output_tokens)
-        comments = None if settings.pilot else count_comments(project, task)
+        comments = None if settings.pilot else count_comments(project, task, which)
         # a limit takes any of the pending texts: as many comments each as they have on average
         of_comments = None if comments is None else comments * texts // waiting
         with sendable_texts(project, task, limit, sample_key(texts), which) as found:

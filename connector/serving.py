@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from connector.errors import LabelsError
 from connector.files import STATE_FOLDER, make_private, state_folder, write_text
-from connector.local import LocalServer, LocalServerError, MissingExtra, ServerSettings, serve
+from connector.local import LocalServer, LocalServerError, ServerSettings, serve
 from connector.local.faults import parse_assignment
 
 if TYPE_CHECKING:
@@ -88,9 +88,6 @@ def _kept_token(state_dir: Path) -> str:
 def _words() -> Iterator[None]:
     try:
         yield
-    except MissingExtra as error:
-        raise LabelsError(
-            f"the local batch server needs the package `{error.package}`", "pip install 'dbt-labels[local]'"
-        ) from error
     except LocalServerError as error:
-        raise LabelsError(str(error)) from error
+        message, _, hint = str(error).partition("\n\nhint: ")
+        raise LabelsError(message, hint or None) from error

@@ -149,6 +149,9 @@ def test_the_plan_of_a_command_is_what_the_run_then_costs(
         " from main_labels.label_events"
     )
     assert (said["requests"], said["texts"], said["pending"]) == (requests, 3, {"new": 3})
+    blank = "count(*) filter (trim(comment_text) = '')"
+    [counts] = lab.sql(f"select count(*), count(distinct text_key), {blank} from main.stg_comments")
+    assert (said["comments"], said["distinct_texts"], said["blank"]) == counts
     assert Decimal(said["bound_usd"]) >= cost > 0
     assert abs(float(said["expected_usd"]) / float(expected) - 1) < 0.3
     assert bound >= cost

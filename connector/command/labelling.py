@@ -18,8 +18,9 @@ from connector.report.standing import labels_table, standing_data, standing_line
 from connector.run import Settings
 from connector.serving import connecting
 from connector.task import Task
+from connector.warehouse.gate import gate_failures, gate_note, gates
 from connector.warehouse.project import Options, Project
-from connector.warehouse.quality import gate_failures, gates, read_quality
+from connector.warehouse.quality import read_quality
 from connector.warehouse.tables import Ledger
 from connector.warehouse.texts import count_labels
 
@@ -133,7 +134,9 @@ def _report_pilot(screen: Screen, project: Project, tasks: list[Task], summary: 
     for task, quality in zip(tasks, qualities, strict=True):
         lines += ["", *quality_lines(quality, task.version), ""]
         if asked[task.name]:
-            lines.append("the quality gate does not hold" if failures[task.name] else "the quality gate holds")
+            note = gate_note(project, task)
+            holds = "does not hold" if failures[task.name] else f"holds{f', {note}' if note else ''}"
+            lines.append(f"the quality gate {holds}")
         else:
             lines.append("there is no quality gate: put a `dbt_labels.label_quality` test on the pending model")
     screen.result(

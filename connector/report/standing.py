@@ -27,7 +27,8 @@ def plan_data(plans: Sequence[Plan]) -> list[dict[str, Any]]:
     flat = []
     for plan in plans:
         rest = {name: value for name, value in asdict(plan).items() if name not in ("standing", "cost")}
-        flat.append({**asdict(plan.standing), **asdict(plan.cost), **rest})
+        # `dict(**one, **other)` would not take a name twice
+        flat.append(dict(**asdict(plan.standing), **asdict(plan.cost), **rest))
     return flat
 
 
@@ -36,7 +37,7 @@ def standing_lines(standing: Standing) -> list[str]:
     lines = [f"task {standing.task} -> {standing.table}, version {standing.version}, {standing.model}"]
     if standing.comments is not None:
         blank = f", {standing.blank:,} of them blank" if standing.blank else ""
-        lines.append(f"  {standing.comments:,} comments, {standing.texts:,} distinct texts{blank}")
+        lines.append(f"  {standing.comments:,} comments, {standing.distinct_texts:,} distinct texts{blank}")
     lines.append(f"  {standing.labelled:,} labelled, {standing.rejected:,} rejected, {standing.in_flight:,} in flight")
     if standing.pending:
         reasons = ", ".join(f"{texts:,} {why}" for why, texts in standing.pending.items())
@@ -59,7 +60,7 @@ def standing_table(standings: Sequence[Standing]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for standing in standings:
-        counts = (standing.comments, standing.texts, standing.labelled, standing.rejected, standing.in_flight)
+        counts = (standing.comments, standing.distinct_texts, standing.labelled, standing.rejected, standing.in_flight)
         reasons = ", ".join(f"{texts:,} {why}" for why, texts in standing.pending.items())
         notes = (
             _EMPTY if is_empty(standing) else reasons,
@@ -92,6 +93,8 @@ def plan_lines(plans: Sequence[Plan]) -> list[str]:
         if plan.gates:
             lines.append(f"  gate: {', '.join(plan.gates)}: {'does not hold yet' if plan.gate_failures else 'holds'}")
             lines += [f"    {failure}" for failure in plan.gate_failures]
+            if plan.standing.changed_wording:
+                lines.append("    measured by labels of an earlier wording too: raise `version` to measure today's")
         if plan.retirement:
             lines.append(f"  note: {plan.standing.model} retires: {plan.retirement}")
         if plan.local_labels:

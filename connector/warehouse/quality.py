@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from connector.errors import LabelsError, ProjectError, TaskError, WarehouseError, to_build
+from connector.errors import LabelsError, TaskError, WarehouseError, to_build
+from connector.plain import listed
 from connector.task import AnyOf, Task, TaskField, Text
 from connector.warehouse.project import Named, Project
 from connector.warehouse.schema import check_tables
@@ -16,15 +15,6 @@ from connector.warehouse.session import Session
 METRICS = ("accuracy", "kappa", "macro_f1")
 METRICS_ANY_OF = ("exact_match", "jaccard", "micro_f1", "macro_f1")
 _FIRST_CHANGES = 20
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What a `label_quality` test asks of a field."""
-
-    field: str
-    metric: str
-    at_least: float
 
 
 @dataclass(frozen=True)
@@ -154,55 +144,6 @@ class Changes:
     first: list[Change]
 
 
-def gates(project: Project, task: Task) -> list[Gate]:
-    """Return what the project's `label_quality` tests ask of the task; those that only warn ask nothing.
-
-    Raises `ProjectError` for a test that names no field, or no metric of it.
-    """
-    found = []
-    fields = {field.name: field for field in task.fields if not isinstance(field, Text)}
-    for arguments in project.test_arguments("label_quality", task):
-        field, metric = str(arguments.get("field")), str(arguments.get("metric"))
-        where = f"task `{task.name}`: test `label_quality`"
-        if field not in fields:
-            raise ProjectError(f"{where}: `{field}` is not a field that can be measured; there are {_list(fields)}")
-        if metric not in metrics_of(fields[field]):
-            raise ProjectError(
-                f"{where}: `{field}` has no metric `{metric}`; it has {_list(metrics_of(fields[field]))}"
-            )
-        try:
-            at_least = float(arguments.get("at_least", ""))
-        except (TypeError, ValueError):
-            at_least = math.nan
-        if not -1 <= at_least <= 1:
-            raise ProjectError(f"{where}: `at_least` must be a number from -1 to 1, not {arguments.get('at_least')!r}")
-        found.append(Gate(field, metric, at_least))
-    return sorted(found, key=lambda gate: (gate.field, gate.metric, gate.at_least))
-
-
-def gate_failures(project: Project, task: Task) -> list[str]:
-    """Return what of the gates the task's current version does not reach, for people; empty where it may pass."""
-    asked = gates(project, task)
-    if not asked:
-        return []
-    quality = read_quality(project, task)
-    failures = []
-    for gate in asked:
-        texts = quality.count(task.version, gate.field, "n")
-        found = quality.metric(task.version, gate.field, gate.metric)
-        if not texts:
-            failures.append(f"{gate.field}: {quality.no_answer(task.version)} yet{quality.of_imported(task.version)}")
-        elif found is None or found.value is None:
-            failures.append(f"{gate.field}: {gate.metric} has no value on {texts:,} gold texts: they all say the same")
-        elif found.value < gate.at_least:
-            interval = f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None else ""
-            failures.append(
-                f"{gate.field}: {gate.metric} of version {task.version} is {found.value:.3f}{interval} on {texts:,}"
-                f" gold texts, below {gate.at_least:g}"
-            )
-    return failures
-
-
 def read_quality(project: Project, task: Task) -> Quality:
     """Return the figures of every version against the task's gold, as the package's models have them, but of now.
 
@@ -259,7 +200,7 @@ def read_changes(project: Project, task: Task, from_version: int, to_version: in
         versions = [int(row["version"]) for row in present]
         for version in (from_version, to_version):
             if version not in versions:
-                there = f"there are labels of {_list(versions)}" if versions else "there is no label at all"
+                there = f"there are labels of {listed(versions)}" if versions else "there is no label at all"
                 raise WarehouseError(f"task `{task.name}` has no labels of version {version}; {there}")
         both = session.handle.rows(
             f"select count(*) as texts from (select text_key from ({every}) as labelled"
@@ -360,9 +301,9 @@ def _named(session: Session, project: Project, where: str, name: str, fields: li
     if not columns:
         raise WarehouseError(f"{where} is not built: there is no {named.relation}", f"run {to_build(name)}")
     if "text_key" not in columns:
-        raise _unfit(f"{where} has no column `text_key`; it has {_list(columns)}")
+        raise _unfit(f"{where} has no column `text_key`; it has {listed(columns)}")
     if not columns.keys() & set(fields):
-        raise _unfit(f"{where} has no column of a field: it needs one or more of {_list(fields)}")
+        raise _unfit(f"{where} has no column of a field: it needs one or more of {listed(fields)}")
     found = session.handle.rows(
         f"select count(text_key) as rows, count(distinct text_key) as texts from {named.relation}"
     )[0]
@@ -391,7 +332,3 @@ def _class(row: dict[str, Any]) -> ClassQuality:
 
 def _confusion(row: dict[str, Any]) -> Confusion:
     return Confusion(int(row["version"]), row["field"], row["gold_value"], row["label_value"], int(row["texts"]))
-
-
-def _list(names: Iterable[object]) -> str:
-    return ", ".join(f"`{name}`" for name in names)

@@ -26,14 +26,14 @@ Which = Literal["pending", "gold", "pending and gold"]
 
 @dataclass(frozen=True)
 class Counts:
-    """How a task stands, in distinct texts; `comments`, `texts`, `blank` count what the pending model selects from."""
+    """How a task stands, in texts; `comments`, `distinct_texts`, `blank` are of what the pending model selects from."""
 
     pending: dict[str, int]
     labelled: int
     rejected: int
     in_flight: int
     comments: int | None
-    texts: int | None
+    distinct_texts: int | None
     blank: int | None
 
 
@@ -168,7 +168,7 @@ def count_texts(project: Project, task: Task, which: Which = "pending") -> Count
         rejected=by_rank.get(2, 0),
         in_flight=by_rank.get(3, 0),
         comments=comments,
-        texts=texts,
+        distinct_texts=texts,
         blank=blank,
     )
 
@@ -181,7 +181,7 @@ def count_sendable(project: Project, task: Task, of_batches: Sequence[str], whic
     return int(found["texts"])
 
 
-def count_comments(project: Project, task: Task) -> int | None:
+def count_comments(project: Project, task: Task, which: Which = "pending") -> int | None:
     """Return how many comments say the texts that may be sent; None where no model with keys is selected from."""
     with project.connect() as session:
         parent = parent_of(session, project, task)
@@ -189,18 +189,20 @@ def count_comments(project: Project, task: Task) -> int | None:
             return None
         rows = session.handle.rows(
             f"select count(*) as comments from {parent} where text_key in"
-            f" (select text_key from ({sendable_sql(session, project, task)}) as sendable)"
+            f" (select text_key from ({sendable_sql(session, project, task, which)}) as sendable)"
         )
     return int(rows[0]["comments"])
 
 
-def count_gold_in_flight(project: Project, task: Task) -> int:
-    """Return how many gold texts are in a live batch."""
+def count_gold(project: Project, task: Task, why: Literal["in_flight", "rejected"]) -> int:
+    """Return how many gold texts without a label are in a live batch, or rejected."""
     with project.connect() as session:
         rows = session.handle.rows(
-            f"select count(distinct gold.text_key) as texts from ({gold_texts(session, project, task)}) as gold"
+            "select count(*) as texts from (select gold.text_key"
+            f" from ({gold_texts(session, project, task)}) as gold"
             f" inner join ({settled_sql(session, task)}) as settled on settled.text_key = gold.text_key"
-            " where settled.why = 'in_flight'"
+            " group by gold.text_key having max(case why when 'labelled' then 1 else 0 end) = 0"
+            f" and max(case why when '{why}' then 1 else 0 end) = 1) as unlabelled"
         )
     return int(rows[0]["texts"])
 

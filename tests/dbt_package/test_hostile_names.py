@@ -29,6 +29,8 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "field_quote": {"fields": [{"name": f"x' as f); {DROP}; --", "type": "integer"}]},
     "type": {"fields": [{"name": "x", "type": f"int); {DROP}; --"}]},
     "no_fields": {"fields": ["x"]},
+    "no_run": {"run": None},
+    "run_list": {"run": ["confidence"]},
 }
 
 
@@ -57,8 +59,8 @@ def test_a_block_that_means_harm_runs_no_sql_and_stops_no_other_model(fresh: Lab
     outcome = dbt(fresh, "run")
     assert fresh.sql("select alive from main.canary") == [(1,)]
     broken = {name for name, status in outcome.statuses.items() if status == "error"}
-    # a field of no known type makes no column, and nothing else of it meets SQL
-    assert broken == {f"harm_{name}" for name in BLOCKS if name != "type"}
+    # a field of no known type makes no column, what is no `run` asks for none, and nothing else of these meets SQL
+    assert broken == {f"harm_{name}" for name in BLOCKS if name not in ("type", "no_run", "run_list")}
     assert outcome.statuses["comments_to_label"] == "success"
     assert "has no task, or a broken one" in outcome.message
 

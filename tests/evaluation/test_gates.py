@@ -13,7 +13,8 @@ from connector.errors import LabelsError, ProjectError
 from connector.request import prompt_hash
 from connector.task import Task
 from connector.warehouse.declaration import parse_task
-from connector.warehouse.quality import Gate, gate_failures, gates, gold_texts, read_quality
+from connector.warehouse.gate import Gate, gate_failures, gates
+from connector.warehouse.quality import gold_texts, read_quality
 from tests.demo import Outcome, dbt, insert
 from tests.evaluation import FIELDS, judged, label
 from tests.lab import Lab
@@ -205,6 +206,16 @@ def test_a_gate_that_can_not_be_is_a_clear_mistake(
     outcome = run_gate(changed)
     assert not outcome.success
     assert (in_dbt or "much") in outcome.message
+
+
+def test_a_test_and_its_task_can_not_name_different_gold(changed: Lab) -> None:
+    (changed.folder / "models" / "second_gold.sql").write_text("select 'k' as text_key, 'positive' as sentiment")
+    three_of_four(changed)
+    for named, success in (("second_gold", False), ("gold_labels", True)):
+        put_tests(changed, "comments_to_label", SENTIMENT | {"gold": f'ref("{named}")'})
+        outcome = run_gate(changed)
+        assert outcome.success is success, outcome.message
+        assert ("but task `comments_to_label` names `gold_labels`, by which" in outcome.message) is not success
 
 
 UNFIT = [

@@ -104,6 +104,29 @@ def test_gold_that_is_all_rejected_holds_the_rest_back(gated: Gated, server: Ser
     assert gated.sent() == [GOLD]
 
 
+def test_gold_that_is_mostly_rejected_holds_the_rest_back_however_right_what_is_left_is(
+    gated: Gated, server: Server
+) -> None:
+    gated.judge(GOLD, agree=True)
+    server.faults(row_refusal={"share": 1.0})
+    assert gated.lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0, limit=2)).rejected == 2
+    server.faults()
+    [problem] = gated.lab.run(server.provider()).problems
+    assert "sentiment: 2 of 3 gold texts are rejected in version 1, more than may be wrong with" in problem
+    assert gated.lab.outcomes() == {"labelled": 1, "rejected:refused": 2}
+    gated.gate(**{**ASKED, "at_least": 0.3})
+    assert gated.lab.run(server.provider()).labelled == 5, "as many as may be wrong may be without an answer"
+
+
+def test_a_gate_by_labels_of_an_earlier_wording_is_told_as_such(gated: Gated, server: Server, command: Command) -> None:
+    gated.judge(GOLD, agree=True)
+    assert "the quality gate holds\n" in command("pilot", *QUICKLY).out
+    gated.lab.edit_task(instructions="Label the comment as a film critic would.")
+    note = "by labels of an earlier wording too: raise `version` to measure today's"
+    assert f"the quality gate holds, {note}\n" in command("pilot", *QUICKLY).out
+    assert f": holds\n    measured {note}\n" in command("plan").out
+
+
 def test_gold_in_a_lost_batch_ends_the_run_and_says_what_to_do(gated: Gated, server: Server) -> None:
     gated.judge(GOLD, agree=True)
     gated.lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0, once=True, limit=1))
@@ -243,3 +266,25 @@ def test_labels_that_were_imported_open_no_gate(gated: Gated, server: Server, co
     assert f"no text of `gold_labels` has an answer of version 1 yet {of_imported}" in said.err
     assert gated.sent() == []
     assert of_imported in command("evaluate").err
+
+
+def test_a_model_that_reads_a_gated_task_and_another_stays_as_it_is(
+    gated: Gated, server: Server, command: Command
+) -> None:
+    lab = gated.lab
+    lab.add_task()
+    path = lab.folder / "models" / "comments_to_label.yml"
+    document = yaml.safe_load(path.read_text())
+    document["models"][1]["config"]["meta"]["dbt_labels"].pop("gold")
+    path.write_text(yaml.safe_dump(document))
+    both = " union all ".join(
+        f"select text_key from {{{{ source('labels', '{table}') }}}}" for table in ("comment_labels", "comment_moods")
+    )
+    (lab.folder / "models" / "both.sql").write_text(both)
+    lab.reparse()
+    gated.judge(GOLD, agree=False)
+    said = command("build", *QUICKLY)
+    assert (said.code, NOT_HELD in said.err) == (1, True), said
+    made = "select table_name from information_schema.tables where table_schema = 'main' and table_name in "
+    assert lab.sql(f"{made} ('moods', 'both')") == [("moods",)], "the other task's alone is built"
+    assert lab.sql(f"{made} ('label_spend')") == [("label_spend",)], "the package's own say how far it is"

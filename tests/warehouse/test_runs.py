@@ -25,7 +25,13 @@ def test_every_text_gets_its_own_label_once_and_nothing_is_sent_again(lab: Lab, 
     assert lab.run(server.provider()).submitted == []
     assert len(server.executions()) == 3
     counts = count_texts(lab.project, task)
-    assert (counts.pending, counts.labelled, counts.in_flight, counts.comments, counts.texts) == ({}, 3, 0, 6, 4)
+    assert (counts.pending, counts.labelled, counts.in_flight, counts.comments, counts.distinct_texts) == (
+        {},
+        3,
+        0,
+        6,
+        4,
+    )
     shown = count_labels(lab.project, task)
     assert sum(shown["sentiment"].values()) == 3
     themes = [value for _, themes in lab.labels().values() for value in themes.strip("[]").split(",") if value]
@@ -157,7 +163,7 @@ def test_the_comments_are_those_of_the_model_that_has_them_and_not_of_a_list_to_
     lab.reparse()
     lab.build()
     counts = count_texts(lab.project, lab.project.tasks[0])
-    assert (counts.pending, counts.comments, counts.texts, counts.blank) == ({"new": 2}, 6, 4, 1)
+    assert (counts.pending, counts.comments, counts.distinct_texts, counts.blank) == ({"new": 2}, 6, 4, 1)
 
 
 def test_a_plain_dbt_build_makes_every_model_of_the_package_and_its_tests_pass(lab: Lab, server: Server) -> None:

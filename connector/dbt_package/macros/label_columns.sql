@@ -24,11 +24,11 @@
         {% do taken.append(field.name) %}
     {% endfor %}
     {% set sure = [] %}
-    {% if task.get("run", {}).get("confidence") is true %}
+    {% if task.get("run") is mapping and task.run.get("confidence") is true %}
         {% for name, type in own if (task.fields | selectattr("name", "equalto", name) | first).type != "text" %}
-            {% do sure.append([name ~ "_confidence", dbt.type_float()]) %}
+            {% do sure.append([name ~ "_confidence", dbt_labels.type_double()]) %}
         {% endfor %}
-        {% do sure.append(["confidence", dbt.type_float()]) %}
+        {% do sure.append(["confidence", dbt_labels.type_double()]) %}
     {% endif %}
     {{ return(before + own + sure + after) }}
 {% endmacro %}

@@ -36,7 +36,14 @@
             "label_quality: task `" ~ task.name ~ "` has no `gold`: name the model or seed there that says what people say"
         ) }}
     {%- endif -%}
-    {%- set gold = gold or dbt_labels.named_relation(task, "gold") -%}
+    {%- set named = dbt_labels.named_relation(task, "gold") -%}
+    {%- if gold is not none and named is not none and gold.identifier | lower != named.identifier | lower -%}
+        {{ exceptions.raise_compiler_error(
+            "label_quality: `gold` is " ~ gold ~ ", but task `" ~ task.name ~ "` names `" ~ task.gold
+            ~ "`, by which `run` judges: name one of them in both"
+        ) }}
+    {%- endif -%}
+    {%- set gold = gold or named -%}
 with pairs as (
     {%- if gold is none %}
     select
