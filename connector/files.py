@@ -17,9 +17,16 @@ from pathlib import Path
 import psutil
 
 STATE_FOLDER = ".dbt_labels"
+_KEPT = "kept"
 _CLOCK_STEP_SECONDS = 5
 # a day more than a batch is waited for
 _LEFT_ELSEWHERE_SECONDS = 3 * 24 * 3600
+
+
+def kept_folders(project_folder: Path) -> list[Path]:
+    """Return the folders of earlier runs' texts and answers that `--keep` left for a person to look at."""
+    kept = project_folder / STATE_FOLDER / _KEPT
+    return sorted(folder for folder in kept.iterdir() if folder.is_dir()) if kept.is_dir() else []
 
 
 def state_folder(project_folder: Path) -> Path:
@@ -59,7 +66,7 @@ def work_folder(project_folder: Path, run_key: str, keep: bool = False) -> Itera
         if _was_left(left):
             shutil.rmtree(left, ignore_errors=True)
     if keep:
-        folder = make_private(state / "kept") / run_key
+        folder = make_private(state / _KEPT) / run_key
     else:
         folder = parent / f"{os.getpid()}-{psutil.Process().create_time():.0f}-{_here()}-{run_key}"
     folder.mkdir(mode=0o700)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector.errors import InDoubt, LabelsError, NotThere, UsageError, WarehouseError
-from connector.files import work_folder
+from connector.files import kept_folders, work_folder
 from connector.ledger import FILES_DELETED, TEXT_KEY, UNRESOLVED, Batch, Identity, State, new_key
 from connector.recovery import FILE_KEPT, find_batch
 from connector.run import DEFAULT_GRACE_SECONDS
@@ -33,12 +34,16 @@ _LEAVE_FILES = "leave their files with --keep-files: OpenAI deletes them after 3
 
 @dataclass(frozen=True)
 class Forgetting:
-    """What would be forgotten of so many texts asked for; `batches` are those that may have files at the provider."""
+    """What would be forgotten of so many texts asked for.
+
+    `batches` are those that may have files at the provider, `kept` the folders that `run --keep` left on this machine.
+    """
 
     asked: int
     tables: list[str]
     traces: Traces
     batches: list[Batch]
+    kept: list[Path]
     keeps_files: bool
 
 
@@ -109,9 +114,14 @@ def _find(
     tables = named_tables(project, tasks) if everywhere else sorted(task.table for task in tasks)
     with project.kept_open():
         traces = find_traces(project, tasks, tables, keys)
-        batches = [batch for batch in ledger.batches(tables, State) if batch.batch_key in set(traces.batches)]
+        traced = set(traces.batches)
+        batches = [batch for batch in ledger.batches(tables, State) if batch.batch_key in traced]
+    if unreadable := sorted(ledger.unreadable.keys() & traced):
+        raise WarehouseError(
+            "nothing was forgotten, because batches with some of these texts can not be read: "
+            + "; ".join(f"batch {key}: {ledger.unreadable[key]}" for key in unreadable)
+        )
     live = [batch.batch_key for batch in batches if batch.state in UNRESOLVED]
-    live += sorted(ledger.unreadable.keys() & set(traces.batches))
     if live:
         raise WarehouseError(
             f"some of these texts are in flight, so nothing was forgotten: batch {', '.join(live)}",
@@ -120,7 +130,7 @@ def _find(
     now = ledger.clock()
     with_files = [batch for batch in batches if batch.input_file_id or _may_have_left_one(batch, now)]
     left = [batch for batch in with_files if batch.batch_key not in traces.cleaned]
-    return Forgetting(len(keys), tables, traces, left, keeps_files)
+    return Forgetting(len(keys), tables, traces, left, kept_folders(project.folder), keeps_files)
 
 
 def _delete_files(ledger: Ledger, provider: Provider, batches: Sequence[Batch]) -> int:

@@ -23,10 +23,14 @@ _NEVER_CREATED = (State.PLANNED, State.UPLOADING)
 
 @dataclass(frozen=True)
 class Reopening:
-    """What would be put back for one task; `cost` is about what sending it again takes."""
+    """What would be put back for one task; `cost` is about what sending it again takes.
+
+    `rejected` counts the rejected texts, whose keys are `rejected_keys`, by reason; `lost` are batches.
+    """
 
     task: Task
     rejected: dict[str, int]
+    rejected_keys: frozenset[str]
     lost: list[str]
     lost_texts: int
     cost: Cost
@@ -59,7 +63,7 @@ def find(project: Project, task: Task, reasons: Collection[str], lost: bool, bas
     rejections = ledger.rejections(task)
     again = [rejection for rejection in rejections if rejection.reason in reasons]
     batches = ledger.batches([task.table], [State.LOST]) if lost else []
-    rejected = {rejection.text_key for rejection in again}
+    rejected = frozenset(rejection.text_key for rejection in again)
     keys = rejected | {
         claim.text_key
         for batch in batches
@@ -69,6 +73,7 @@ def find(project: Project, task: Task, reasons: Collection[str], lost: bool, bas
     return Reopening(
         task=task,
         rejected=dict(Counter(rejection.reason for rejection in again).most_common()),
+        rejected_keys=rejected,
         lost=[batch.batch_key for batch in batches],
         lost_texts=sum(batch.claims for batch in batches),
         cost=price_again(project, task, sorted(keys), base_url, rejected) if keys else NOTHING,
@@ -107,8 +112,11 @@ def reopen(
     confirm(found)
     ledger = Ledger(project, new_key())
     with ledger.leased([task.table for task in tasks]):
-        texts = sum(ledger.reopen(task, reasons) for task in tasks)
-        given_up = ledger.batches([task.table for task in tasks], [State.LOST]) if lost else []
+        # what was rejected or lost in the meantime had no price
+        texts = sum(ledger.reopen(reopening.task, reopening.rejected_keys) for reopening in found)
+        priced = {key for reopening in found for key in reopening.lost}
+        lost_now = ledger.batches([task.table for task in tasks], [State.LOST]) if priced else []
+        given_up = [batch for batch in lost_now if batch.batch_key in priced]
         for batch in given_up:
             ledger.record(batch.batch_key, State.REOPENED, batch.task)
     return Reopened(texts, [batch.batch_key for batch in given_up])

@@ -132,6 +132,10 @@ def test_a_batch_that_a_person_knows_to_be_dead_is_given_up_with_its_price_first
     lab.dbt("run", "--select", "label_batches")
     assert lab.sql(charged) == bound, "what may have been paid for stays in the budget at its bound"
 
+    [(most,)] = bound
+    walled = command("run", "--budget-usd", f"{most + most / 10:.6f}", *QUICKLY)
+    assert (walled.code, lab.outcomes()) == (4, {}), "it may be at work, so its bound is not free"
+
     # what the provider has of it is not loaded any more: each text has one label
     assert command("run", "--json", *QUICKLY).json["run"]["labelled"] == 3
     assert sorted(lab.states()) == ["loaded", "reopened"]
@@ -200,3 +204,16 @@ def test_a_batch_that_can_not_be_read_is_something_in_flight(lab: Lab, server: S
         said = command(name, *QUICKLY)
         unread = f"batch {batch_key} is left as it is: this release can not read what it was sent with"
         assert (said.code, unread in said.err) == (1, True), said
+
+
+def test_what_is_rejected_while_the_price_is_confirmed_is_not_put_back(lab: Lab, server: Server) -> None:
+    server.faults(row_refusal={"share": 1.0})
+    assert lab.run(server.provider(), Settings(poll_seconds=0.01, grace_seconds=0.0, limit=2)).rejected == 2
+
+    def confirm(found: list[reopening.Reopening]) -> None:
+        assert [reopened.rejected for reopened in found] == [{"refused": 2}]
+        assert lab.run(server.provider()).rejected == 1
+
+    put_back = reopening.reopen(lab.project, lab.project.tasks, ["refused"], lost=True, confirm=confirm)
+    assert put_back == reopening.Reopened(2, [])
+    assert lab.sql("select count(*) from main_labels.comment_labels where outcome = 'reopened'") == [(2,)]

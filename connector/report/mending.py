@@ -27,6 +27,9 @@ def forgetting_lines(found: Forgetting) -> list[str]:
         if cut_off := len(found.batches) - len(heard_of):
             lines.append(f"  and what {counted(cut_off, 'upload')} that failed may have left there")
     lines.append("  what they cost stays, without them; labels can not be had back but by paying again")
+    if found.kept:
+        folders = counted(len(found.kept), "folder")
+        lines.append(f"  warning: {folders} of `run --keep` may have them, remove what has: {found.kept[0].parent}")
     return lines + [
         f"  warning: {name} still has {texts:,} of these texts: delete them there first, or the next run sends and pays"
         " for them again"

@@ -36,17 +36,22 @@ class Queue:
 
 
 def read_charges(project: Project, tables: Sequence[str], run_key: str) -> dict[str, Charge]:
-    """Return what each table's batches count for in budgets now; a month is the warehouse clock's."""
+    """Return what each table's batches count for in budgets now; a month is the warehouse clock's.
+
+    One that a person gave up may be at work all the same, as long as any batch can be.
+    """
     with project.connect() as session:
-        month = session.clock().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        now = session.clock()
+        month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        given_up = "state = ? and coalesce(creating_at, planned_at) > ?"
         rows = session.handle.rows(
-            f"select label_table, state in ({_UNRESOLVED}) as is_open, run_key = ? as is_ours,"
+            f"select label_table, state in ({_UNRESOLVED}) or ({given_up}) as is_open, run_key = ? as is_ours,"
             " planned_at >= ? as is_new, sum(charge) as usd, count(*) - count(charge) as unknown"
             f" from (select batches.*, {session.macro('batch_charge')} as charge from ({_batches(session)}) as batches)"
             " as charged"
             f" where label_table in ({', '.join('?' for _ in tables) or 'null'})"
             " group by 1, 2, 3, 4",
-            [run_key, month, *tables],
+            [State.REOPENED.value, now - LONGEST_BATCH, run_key, month, *tables],
         )
     charges: dict[str, Charge] = {}
     for row in rows:

@@ -268,11 +268,11 @@ class Ledger:
         with self.project.connect() as session:
             return _rejections(session, task)
 
-    def reopen(self, task: Task, reasons: Collection[str]) -> int:
-        """Open the task's rejections for these reasons again, so that their texts are pending; return how many."""
+    def reopen(self, task: Task, keys: Collection[str]) -> int:
+        """Open the task's rejections of these texts again, so that they are pending; return how many there were."""
         with self.project.connect() as session, session.transaction():
             lease.renew(session, self._holder, task.table)
-            again = [rejection for rejection in _rejections(session, task) if rejection.reason in reasons]
+            again = [rejection for rejection in _rejections(session, task) if rejection.text_key in keys]
             if again:
                 session.handle.append(session.relation(task.table), reopened_rows(again, task, session.clock()))
         return len(again)

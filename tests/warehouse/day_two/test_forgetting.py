@@ -35,9 +35,12 @@ def test_a_forgotten_text_is_nowhere_any_more_and_what_it_cost_still_adds_up(
     lab.run(server.provider())
     lab.dbt("build")
     spent = lab.sql("select cost_usd, labelled from main.label_spend")
+    kept = lab.folder / ".dbt_labels" / "kept" / "a-run"
+    kept.mkdir(parents=True)
     said = command("forget", "--key", key("Loved it"), "--yes", "--json")
     assert said.json == {"texts": 1, "rows": 1, "claims": 1, "files": 2}
     assert "warning: stg_comments still has 1 of these texts" in said.err
+    assert f"warning: 1 folder of `run --keep` may have them, remove what has: {kept.parent}" in said.err
     assert (mentions(lab, "Loved it"), files(server)) == ([], [])
     assert lab.sql(
         "select sentiment, themes, raw, reason from main_labels.comment_labels where outcome='forgotten'"
