@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from connector.provider import RemoteBatch
 
 OUTPUT_KEPT = timedelta(days=30)
-# twice the window that was asked for: a run does not wait for ever, least of all for a word that it does not know
-_SLACK_SECONDS = 120
 # more than any answers have: a file beyond this is none, and must not fill the disk
 _SLACK_BYTES = 64 << 20
 _BYTES_PER_REQUEST = 1 << 20
@@ -67,7 +66,7 @@ def look_at(run: Run, batches: Sequence[Batch]) -> None:
     run.seen.clear()
     if len(waiting) > 1:
         ids = {batch.provider_batch_id for batch in waiting if batch.provider_batch_id}
-        since = min(batch.file_created_at or 0 for batch in waiting) - _SLACK_SECONDS
+        since = min(batch.listed_since for batch in waiting)
         try:
             run.seen.update(run.provider.list_batches(ids, since))
         except (InDoubt, RateLimited) as error:
@@ -148,6 +147,14 @@ def collect(run: Run, batch: Batch, remote: RemoteBatch) -> None:
     )
     if stop := judged.stop:
         _stop(run, batch, f"the provider answered {stop.lines} requests with `{stop.code}`: {stop.message}")
+    cost_usd = sum((outcome.cost_usd for outcome in judged.outcomes if outcome.cost_usd is not None), Decimal(0))
+    if batch.bound_usd is not None and cost_usd > batch.bound_usd:
+        _stop(
+            run,
+            batch,
+            f"batch {batch.batch_key} took {cost_usd:.6f} dollars, more than its bound of {batch.bound_usd:.6f}:"
+            f" budgets do not hold for `{batch.task.model}` at this provider",
+        )
 
 
 def _reasons(outcomes: Sequence[Outcome], outcome: str) -> str:

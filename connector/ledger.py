@@ -117,6 +117,11 @@ class Batch:
     reason: str | None
     message: str | None
 
+    @property
+    def listed_since(self) -> int:
+        """Return from when on, in seconds of the provider's clock, a list of batches may show it."""
+        return (self.file_created_at or 0) - _SLACK_SECONDS
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -163,6 +168,8 @@ LONGEST_MESSAGE = 300
 TOKEN_LIMIT = "token_limit_exceeded"
 """The provider's code for a full queue of enqueued tokens; it comes as the failed validation of a whole batch."""
 
+# a file is a little older than its batch, never younger
+_SLACK_SECONDS = 120
 _QUEUE_LIMIT = re.compile("Limit: ([0-9]{1,3}(?:,[0-9]{3}){1,4}|[0-9]{1,15})(?![0-9])")
 
 

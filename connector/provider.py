@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timezone
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -375,11 +376,16 @@ def _date(value: object) -> date | None:
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:
-    value = error.response.headers.get("retry-after")
-    try:
-        return float(value) if value else None
-    except ValueError:
-        return None
+    """Return how many seconds the provider asks to wait for, which it says as such or as a date (RFC 9110, 10.2.3)."""
+    value = error.response.headers.get("retry-after", "")
+    with suppress(ValueError):
+        return float(value)
+    with suppress(ValueError):
+        until = parsedate_to_datetime(value)
+        return max(
+            0.0, (until.replace(tzinfo=until.tzinfo or timezone.utc) - datetime.now(timezone.utc)).total_seconds()
+        )
+    return None
 
 
 def _said(error: openai.APIStatusError) -> str:

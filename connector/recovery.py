@@ -17,8 +17,6 @@ from connector.run import Run
 if TYPE_CHECKING:
     from connector.provider import Provider, RemoteBatch
 
-# The list is newest first by creation; a file is a little older than its batch, never younger.
-_SLACK_SECONDS = 120
 # How long after the deletion a batch that was taken just before it may still be missing from the list.
 _FENCE_SECONDS = 60.0
 FILE_KEPT = timedelta(days=31)
@@ -44,7 +42,7 @@ def recover(run: Run, batch: Batch) -> None:
 
 def find_batch(provider: Provider, batch: Batch, file_id: str) -> RemoteBatch | None:
     """Return what became of an input file that a batch may have been made of, None where nothing is shown."""
-    return provider.find(batch.batch_key, file_id, (batch.file_created_at or 0) - _SLACK_SECONDS)
+    return provider.find(batch.batch_key, file_id, batch.listed_since)
 
 
 def _begin_fence(run: Run, batch: Batch, file_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -77,10 +78,6 @@ class Progress:
         )
 
 
-def _silent(_: object) -> None:
-    return None
-
-
 @dataclass
 class Run:
     """One run's ledger, provider and settings, with what it has done so far.
@@ -89,7 +86,8 @@ class Run:
     those whose texts it saw become free (loaded, refused, released): what has no outcome is sent again. `stopped`
     has the reason for each table whose task must not send any more, `over_budget` which wall it has met, `seen` what
     one listing showed of the batches, `ended` those to collect, in this round, `stuck` the batches that nothing can be
-    said of, with why. `doubt` and `wait_seconds` are of the round.
+    said of, with why. `doubt` and `wait_seconds` are of the round; before `quiet_until` (`time.monotonic`) the provider
+    wants to be left alone.
     """
 
     project: Project
@@ -99,8 +97,8 @@ class Run:
     identity: Identity
     settings: Settings
     folder: Path
-    say: Callable[[str], None] = _silent
-    show: Callable[[list[Progress]], None] = _silent
+    say: Callable[[str], None]
+    show: Callable[[list[Progress]], None]
     sent: set[str] = field(default_factory=set)
     freed: set[str] = field(default_factory=set)
     submitted: list[str] = field(default_factory=list)
@@ -115,6 +113,7 @@ class Run:
     retried: int = 0
     doubt: ProviderError | None = None
     wait_seconds: float = 0.0
+    quiet_until: float = 0.0
 
     def resendable(self) -> set[str]:
         """Return the batches whose open texts this run sends again: with a limit only its own, which it has counted."""
@@ -125,6 +124,12 @@ class Run:
         self.doubt = error
         if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
             self.wait_seconds = max(self.wait_seconds, error.retry_after_seconds)
+            self.quiet_until = max(self.quiet_until, time.monotonic() + error.retry_after_seconds)
+
+    @property
+    def may_send(self) -> bool:
+        """Tell whether the provider lets us send: in this round it refused nothing, and has not asked for time."""
+        return not isinstance(self.doubt, RateLimited) and time.monotonic() >= self.quiet_until
 
     def stop(self, task: Task, why: str) -> None:
         """Keep a task from sending any more in this run, and say why at its end."""

@@ -228,9 +228,9 @@ def _room(run: Run, outbox: Outbox) -> Room:
         wall = nearest_wall(task, read_charges(run.project, run.tables, run.ledger.run_key), limit_usd)
         left_usd, outbox.wall = wall.left_usd, wall.name
         outbox.wall_tables = run.tables if wall.is_shared else [task.table]
-    counted = left_usd is not None or outbox.queue_limit is not None
+    has_to_count = left_usd is not None or outbox.queue_limit is not None
     return Room(
-        estimate=make_estimate(task, outbox.output_tokens, counted),
+        estimate=make_estimate(task, outbox.output_tokens, counted=has_to_count),
         price=outbox.price,
         requests=outbox.backoff.max_requests,
         tokens=None if outbox.queue_limit is None else queue_share(outbox.queue_limit),
@@ -307,3 +307,5 @@ def make_room(run: Run, outbox: Outbox) -> None:
     live = [] if newest is None else run.ledger.batches(run.tables, [State.SUBMITTED])
     in_queue = {batch.batch_key for batch in live if batch.task.model == outbox.task.model} - run.stuck.keys()
     outbox.backoff.look(newest, in_queue, may_wait=not run.settings.once)
+    if newest is not None and outbox.backoff.is_hopeless:
+        run.stop(outbox.task, f"the provider's queue refuses even one request: {newest.message}")

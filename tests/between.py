@@ -16,6 +16,8 @@ from tests.lab import KEY, Server
 from tests.limit import LONGEST_SECONDS
 
 LOOK = "GET /v1/batches/[^/]+"
+CREATE = "POST /v1/batches"
+UPLOAD = "POST /v1/files"
 CANCEL = "POST /v1/batches/[^/]+/cancel"
 DESCRIBE = "GET /v1/files/[^/]+"
 DOWNLOAD = "GET /v1/files/[^/]+/content"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,27 @@ def test_every_refusal_has_its_own_error_and_what_may_have_happened_is_a_doubt(
     assert asked == ["POST"], "create is sent once, without retries"
     if isinstance(raised.value, RateLimited):
         assert raised.value.retry_after_seconds == 7.0
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "most"),
+    [
+        ("0.5", 0.5, 0.5),
+        (format_datetime(datetime.now(timezone.utc) + timedelta(hours=1), usegmt=True), 3_500.0, 3_600.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0, 0.0),
+        ("soon", None, None),
+        (None, None, None),
+    ],
+    ids=["seconds", "date", "past", "neither", "none"],
+)
+def test_how_long_a_provider_wants_to_be_left_alone_is_read_in_seconds_and_as_a_date(
+    answer_with: Any, said: str | None, least: float | None, most: float | None
+) -> None:
+    headers = {} if said is None else {"retry-after": said}
+    with pytest.raises(RateLimited) as raised:
+        answer_with(lambda _: JSONResponse({"error": {"message": "no"}}, 429, headers)).create("file-1", "key", 5.0)
+    found = raised.value.retry_after_seconds
+    assert found is None if least is None or most is None else least <= (found or 0.0) <= most
 
 
 def test_a_key_that_may_not_read_models_leaves_the_model_to_the_batchs_validation(answer_with: Any) -> None:

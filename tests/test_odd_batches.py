@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from connector import pipeline
 from connector.errors import InDoubt, LeaseHeld
@@ -22,7 +22,7 @@ from connector.files import work_folder
 from connector.pipeline import Voice
 from connector.run import Settings
 from connector.warehouse.holder import this_holder
-from tests.between import CANCEL, DESCRIBE, DOWNLOAD, LOOK, Between, edited, refusal
+from tests.between import AT_ONCE, CANCEL, CREATE, DESCRIBE, DOWNLOAD, LOOK, UPLOAD, Between, edited, refusal
 from tests.lab import QUICK, Lab, Server
 from tests.limit import limited, rounds
 
@@ -193,6 +193,44 @@ def test_a_provider_that_asks_for_time_while_it_is_polled_is_given_it_and_the_ru
     assert (second - first >= 1.0, third - second >= 1.0) == (True, True)
     assert sum("answered 429" in line for line in said) == 2
     assert _sent(between.server) == (1, 3)
+
+
+def test_a_provider_that_asks_for_time_at_a_create_is_sent_nothing_until_then(lab: Lab, between: Between) -> None:
+    lab.add_task()
+    lab.dbt("build", "--select", "+moods_to_label")
+    between.drop(CREATE, JSONResponse({"error": {"message": "no"}}, 429, {"retry-after": "2", **AT_ONCE}))
+
+    def heal(asked: str) -> None:
+        if re.fullmatch(UPLOAD, asked) and len(between.times(UPLOAD)) > 1:
+            between.heal()
+
+    between.listen = heal
+    summary = lab.run(between.provider())
+    assert (summary.labelled, summary.problems) == (6, [])
+    refused, *later = between.times(CREATE)
+    uploads = [at - refused for at in between.times(UPLOAD)]
+    assert len(later) == 2
+    assert uploads[0] < 0 <= 2.0 <= min(uploads[1:]), "neither this task nor another sends before"
+
+
+def test_a_queue_that_never_takes_even_one_request_ends_the_run(lab: Lab, server: Server) -> None:
+    server.faults(fail_validation={"code": "token_limit_exceeded", "message": "Too many enqueued tokens."})
+    summary = lab.run(server.provider())
+    assert summary.labelled == 0
+    [problem] = summary.problems
+    assert "the provider's queue refuses even one request: Too many enqueued tokens." in problem
+
+
+def test_a_batch_that_costs_more_than_its_bound_stops_its_task(lab: Lab, server: Server) -> None:
+    server.faults(slow=3600)
+    lab.run(server.provider(), PATIENT_ONCE)
+    lab.sql("update main_labels.label_events set bound_usd = 0.000001 where event = 'planned'")
+    server.faults(slow=0)
+    lab.add_comments(["A fourth text"])
+    summary = lab.run(server.provider())
+    assert (summary.labelled, summary.submitted) == (3, []), "what is paid for is loaded, and no more is sent"
+    [problem] = summary.problems
+    assert "more than its bound of 0.000001: budgets do not hold for `gpt-6-luna` at this provider" in problem
 
 
 def test_a_create_that_arrives_after_the_fence_stops_nothing_and_its_texts_are_sent_once_more(
