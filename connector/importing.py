@@ -17,6 +17,7 @@ import pyarrow as pa
 from connector.errors import LabelsError
 from connector.files import open_private, work_folder
 from connector.ledger import TEXT_KEY, new_key
+from connector.plain import counted
 from connector.plan import NOTHING, Cost
 from connector.planning import price_again
 from connector.request import sendable
@@ -113,9 +114,9 @@ class _Mistakes:
     def lines(self) -> list[str]:
         """Return the kinds, the most frequent first."""
         shown = self.kinds.most_common(_MOST_MISTAKES)
-        lines = [f"{kind}: {rows} {'row' if rows == 1 else 'rows'}, first {self._first[kind]}" for kind, rows in shown]
+        lines = [f"{kind}: {counted(rows, 'row')}, first {self._first[kind]}" for kind, rows in shown]
         left = len(self.kinds) - len(shown)
-        return [*lines, f"and {left} more kinds of mistakes"] if left else lines
+        return [*lines, f"and {counted(left, 'more kind')} of mistakes"] if left else lines
 
 
 def _checked(task: Task, rows: Iterable[dict[str, Any]], found: _Mistakes) -> Iterator[dict[str, Any]]:

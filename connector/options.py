@@ -74,7 +74,7 @@ def running(command: Callable[..., None]) -> Callable[..., None]:
             type=click.FloatRange(min=0),
             default=DEFAULT_GRACE_SECONDS,
             show_default=True,
-            help="How long the provider may take to show what it has.",
+            help="How long the provider may take to show what it has. Under 60, what shows late can be paid twice.",
         ),
         click.option(
             "--keep", is_flag=True, help="Leave the run's texts and answers in .dbt_labels/kept, for you alone to read."

@@ -180,7 +180,7 @@ def run(
                 _send(started, [outbox for outbox in outboxes if outbox.shards is not None])
                 _collect(started)
                 _send(started, outboxes)
-                if not _unresolved(started) and all(outbox.is_done(started) for outbox in outboxes):
+                if not started.unresolved() and all(outbox.is_done(started) for outbox in outboxes):
                     break
         closed = [] if settings.pilot else [outbox.task.table for outbox in outboxes if outbox.gold_only]
         return _summary(started, closed)
@@ -199,7 +199,7 @@ def cancel(project: Project, tasks: Sequence[Task], provider: Provider, settings
                         with _alone(started, batch):
                             _ask_to_stop(started, batch)
                             asked.add(batch.batch_key)
-                if not _unresolved(started):
+                if not started.unresolved():
                     break
         return _summary(started)
 
@@ -340,7 +340,7 @@ def _send_task(run: Run, outbox: Outbox) -> None:
     if not outbox.gold_only or run.settings.pilot or not outbox.has_sent_all(run):
         return
     if held := count_gold(run.project, task, "in_flight"):
-        if all(batch.task.table != task.table for batch in _unresolved(run)):
+        if all(batch.task.table != task.table for batch in run.unresolved()):
             run.stop(
                 task,
                 f"its quality gate can not be judged, because nothing more is known of batches with {held} gold texts;"
@@ -364,10 +364,6 @@ def _send_pending(run: Run, outbox: Outbox) -> None:
         check_origin(run, outbox)
         outbox.is_checked = True
     send(run, outbox)
-
-
-def _unresolved(run: Run) -> list[Batch]:
-    return [batch for batch in run.ledger.batches(run.tables) if batch.batch_key not in run.stuck]
 
 
 def _closed(failures: Sequence[str]) -> str:

@@ -145,7 +145,7 @@ def _shared(outcomes: list[Outcome], usage: Usage | None, cost: Decimal | None) 
 def judge(task: Task, claim: Claim, answer: Answer) -> Outcome:
     """Return what one answer becomes, by the design's table."""
     if answer.unreadable is not None:
-        return _failed(task, Outcome(claim, "labelled", "invalid", raw=answer.unreadable))
+        return _failed(task, Outcome(claim, "failed", "invalid", raw=answer.unreadable))
     if answer.status_code == 200:
         return _judge_completion(task, claim, answer)
     if not (answer.is_unavailable or answer.is_about_all):
@@ -156,7 +156,7 @@ def judge(task: Task, claim: Claim, answer: Answer) -> Outcome:
 def _judge_completion(task: Task, claim: Claim, answer: Answer) -> Outcome:
     choice, said = _choice(answer)
     finish, refusal = choice.get("finish_reason"), mapping(choice.get("message")).get("refusal")
-    paid = Outcome(claim, "labelled", model=_text_or_none(answer.body.get("model")))
+    paid = Outcome(claim, "failed", model=_text_or_none(answer.body.get("model")))
     if refusal:
         return replace(paid, outcome="rejected", reason="refused", raw=sendable(str(refusal)))
     if finish == "content_filter":
@@ -170,7 +170,7 @@ def _judge_completion(task: Task, claim: Claim, answer: Answer) -> Outcome:
     values = _columns(task, answered)
     if probabilities := _probabilities(task, said or "", choice):
         values |= _confidences(task, find_values(said or ""), probabilities)
-    return replace(paid, values=values)
+    return replace(paid, outcome="labelled", values=values)
 
 
 def _choice(answer: Answer) -> tuple[dict[str, Any], str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -114,6 +114,11 @@ class Run:
     doubt: ProviderError | None = None
     wait_seconds: float = 0.0
     quiet_until: float = 0.0
+
+    def unresolved(self, tables: Sequence[str] | None = None) -> list[Batch]:
+        """Return the batches of these tables, of all without, of which more can be known."""
+        batches = self.ledger.batches(self.tables if tables is None else tables)
+        return [batch for batch in batches if batch.batch_key not in self.stuck]
 
     def resendable(self) -> set[str]:
         """Return the batches whose open texts this run sends again: with a limit only its own, which it has counted."""

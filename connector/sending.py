@@ -14,7 +14,7 @@ from connector.backoff import Backoff
 from connector.budget import has_budget, nearest_wall
 from connector.errors import InDoubt, ProviderError, RateLimited, UsageError
 from connector.estimate import make_estimate
-from connector.ledger import TOKEN_LIMIT, Batch, State
+from connector.ledger import TOKEN_LIMIT, State
 from connector.plain import counted
 from connector.price import FREE, Price, batch_price
 from connector.request import make_template
@@ -192,7 +192,8 @@ def send(run: Run, outbox: Outbox) -> None:
 def _has_to_wait(run: Run, outbox: Outbox) -> bool:
     """Tell whether the next shard has to wait: for the budget's room, the queue's, or the hour's."""
     if outbox.needs_budget:
-        if _in_flight(run, outbox):
+        # what is in flight may leave room before the wall by costing less than its bound
+        if run.unresolved(outbox.wall_tables):
             return True
         outbox.needs_budget = False
     queue = read_queue(run.project, outbox.task, run.identity, run.tables, list(run.stuck))
@@ -215,11 +216,6 @@ def _has_to_wait(run: Run, outbox: Outbox) -> bool:
     return True
 
 
-def _in_flight(run: Run, outbox: Outbox) -> list[Batch]:
-    """Return the batches that may leave room before the outbox's wall by costing less than their bound."""
-    return [batch for batch in run.ledger.batches(outbox.wall_tables) if batch.batch_key not in run.stuck]
-
-
 def _room(run: Run, outbox: Outbox) -> Room:
     """Return how large the next shard may be."""
     task, limit_usd = outbox.task, run.settings.budget_usd
@@ -240,7 +236,7 @@ def _room(run: Run, outbox: Outbox) -> Room:
 
 def _meet_wall(run: Run, outbox: Outbox, met: NoRoom) -> None:
     """Wait for batches that may cost less than their bound, or stop: what is left stays pending."""
-    named, waits = f"task `{outbox.task.name}`", not run.settings.once and bool(_in_flight(run, outbox))
+    named, waits = f"task `{outbox.task.name}`", not run.settings.once and bool(run.unresolved(outbox.wall_tables))
     if waits and outbox.refills < _REFILLS:
         outbox.refills += 1
         outbox.needs_budget = True

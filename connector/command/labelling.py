@@ -13,6 +13,7 @@ from connector.console import Screen
 from connector.errors import BudgetReached, LabelsError
 from connector.options import common, running
 from connector.pipeline import Summary, Voice
+from connector.plain import counted
 from connector.report.quality import quality_data, quality_lines
 from connector.report.standing import labels_table, standing_data, standing_lines
 from connector.run import Settings
@@ -116,8 +117,11 @@ def _end(screen: Screen, project: Project, tasks: list[Task], summary: Summary) 
             if values := fields[task.name].get(field.name):
                 title = f"{field.name} (of all that were named)" if field.type == "any_of" else field.name
                 lines += ["", labels_table(title, values)]
-    sent = f"{len(summary.submitted)} batches sent" if len(summary.submitted) != 1 else "1 batch sent"
-    lines += ["", f"{sent}, {summary.labelled} labelled, {summary.rejected} rejected, {summary.retried} tried again"]
+    sent = counted(len(summary.submitted), "batch", "batches")
+    lines += [
+        "",
+        f"{sent} sent, {summary.labelled} labelled, {summary.rejected} rejected, {summary.retried} tried again",
+    ]
     if summary.in_flight:
         lines.append(f"{len(summary.in_flight)} in flight; `dbt-labels run` collects them")
     screen.result(data, lines)

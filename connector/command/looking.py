@@ -99,7 +99,7 @@ def _status(
     if batches:
         lines += ["", batch_table(batches[-_MOST_BATCHES:], now)]
     if len(batches) > _MOST_BATCHES:
-        lines.append(f"{len(batches) - _MOST_BATCHES} older batches are in the model `label_batches`")
+        lines.append(f"older ones are in the model `label_batches`: {len(batches) - _MOST_BATCHES:,} more")
     return data, lines, sum(batch.state in UNRESOLVED for batch in batches), unfit
 
 

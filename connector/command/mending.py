@@ -32,7 +32,8 @@ def retry(
     reopened = reopening.reopen(
         project, tasks, reasons, lost, lambda found: screen.ask(reopening_lines(found), yes, "put back"), base_url()
     )
-    lines = [f"{reopened.texts} rejected texts and {len(reopened.batches)} lost batches are put back"]
+    batches = counted(len(reopened.batches), "lost batch", "lost batches")
+    lines = [f"{counted(reopened.texts, 'rejected text')} and {batches} put back"]
     lines = [*lines, "`dbt-labels run` sends them"] if reopened != Reopened() else ["there is nothing to put back"]
     screen.result(asdict(reopened), lines)
 

@@ -23,42 +23,6 @@ from connector.warehouse.schema import check_tables
 from connector.warehouse.session import Session
 from connector.warehouse.telling import silent, tell_event
 
-_FACTS = [
-    "run_key",
-    "provider",
-    "organisation",
-    "provider_project",
-    "model",
-    "price",
-    "claims",
-    "requests",
-    "input_bytes",
-    "enqueued_tokens",
-    "bound_usd",
-    "expected_usd",
-    "task_snapshot",
-    "input_file_id",
-    "file_created_at",
-    "witness_file_id",
-    "provider_batch_id",
-    "provider_status",
-    "output_file_id",
-    "error_file_id",
-    "completed",
-    "failed",
-    "labelled",
-    "rejected",
-    "retried",
-    "input_tokens",
-    "cached_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "cost_usd",
-    "uncosted",
-    "reason",
-    "message",
-]
-
 
 class Ledger:
     """The ledger in a project's warehouse, as one run sees it. Every write is one transaction.
@@ -305,8 +269,6 @@ class Ledger:
         return Refusal(found["batch_key"], requests, tokens, found["message"] or "")
 
     def _insert_event(self, session: Session, batch_key: str, event: str, task: Task, **facts: Any) -> None:
-        unknown = facts.keys() - set(_FACTS)
-        assert not unknown, f"label_events has no column for {unknown}"
         row = {
             "batch_key": batch_key,
             "event": event.value if isinstance(event, State) else event,
