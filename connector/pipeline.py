@@ -26,7 +26,7 @@ from connector.errors import (
 from connector.files import work_folder
 from connector.ledger import Batch, State, new_key
 from connector.plan import Plan, Standing
-from connector.planning import plan
+from connector.planning import make_plans
 from connector.recovery import recover
 from connector.run import Progress, Run, Settings
 from connector.sending import Outbox, check_budget, check_origin, fill, make_room, open_outbox, send
@@ -130,7 +130,7 @@ def label(
     for task in tasks:
         check_budget(task, settings)  # before anything else
     with project.kept_open():
-        plans = plan(project, tasks, settings)
+        plans = make_plans(project, tasks, settings)
         is_in_flight = Ledger(project, "").has_unresolved(tables_of(project, tasks))
     voice.confirm(plans)
     if not is_in_flight and not any(plan.standing.has_work for plan in plans):

@@ -21,8 +21,8 @@ from connector.warehouse.texts import (
     Which,
     count_comments,
     count_texts,
-    open_again_texts,
     sendable_texts,
+    texts_to_resend,
 )
 from connector.warehouse.wording import count_changed_wording, count_raised, raised_texts
 
@@ -32,7 +32,7 @@ def read_standings(project: Project, tasks: Sequence[Task]) -> list[Standing]:
     return [_standing(project, task) for task in tasks]
 
 
-def plan(project: Project, tasks: Sequence[Task], settings: Settings) -> list[Plan]:
+def make_plans(project: Project, tasks: Sequence[Task], settings: Settings) -> list[Plan]:
     """Return what a run, or a pilot, would send for each task, and what it costs; needs no key and no network."""
     return [_plan(project, task, settings) for task in tasks]
 
@@ -117,5 +117,5 @@ def price_again(
     history = read_history(project, task)
     estimate = make_estimate(task, None if history is None else history.output_tokens)
     prices = batch_price(task, base_url), synchronous_price(task, base_url)
-    with open_again_texts(project, task, keys, afresh) as found:
+    with texts_to_resend(project, task, keys, afresh) as found:
         return measure(task, found, estimate, *prices, len(keys), None)

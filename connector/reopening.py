@@ -57,7 +57,9 @@ class Reopened:
     batches: list[str] = field(default_factory=list)
 
 
-def find(project: Project, task: Task, reasons: Collection[str], lost: bool, base_url: str | None = None) -> Reopening:
+def find_reopening(
+    project: Project, task: Task, reasons: Collection[str], lost: bool, base_url: str | None = None
+) -> Reopening:
     """Return what these reasons, and `lost`, would put back."""
     ledger = Ledger(project, "")
     rejections = ledger.rejections(task)
@@ -106,7 +108,7 @@ def reopen(
     Ledger(project, "").check(tasks)
     if reasons or not lost:
         _check_reasons(project, tasks, reasons)
-    found = [find(project, task, reasons, lost, base_url) for task in tasks]
+    found = [find_reopening(project, task, reasons, lost, base_url) for task in tasks]
     if not any(reopening.rejected or reopening.lost for reopening in found):
         return Reopened()
     confirm(found)

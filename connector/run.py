@@ -120,7 +120,7 @@ class Run:
         batches = self.ledger.batches(self.tables if tables is None else tables)
         return [batch for batch in batches if batch.batch_key not in self.stuck]
 
-    def resendable(self) -> set[str]:
+    def resendable_batches(self) -> set[str]:
         """Return the batches whose open texts this run sends again: with a limit only its own, which it has counted."""
         return set(self.freed) if self.settings.limit is None else self.freed & self.sent
 

@@ -75,7 +75,7 @@ class Outbox:
 
     def has_sent_all(self, run: Run) -> bool:
         """Tell whether nothing is left to send now."""
-        return self.began and self.shards is None and run.resendable() <= self.sent_from
+        return self.began and self.shards is None and run.resendable_batches() <= self.sent_from
 
     def wait(self, run: Run, why: str) -> None:
         """Say why the next shard waits, unless that was said last."""
@@ -117,7 +117,7 @@ def open_outbox(task: Task, settings: Settings, has_gate: bool = False, agreed_t
 
 def fill(run: Run, outbox: Outbox) -> None:
     """Read the texts to send: once all that are pending, later those of batches whose texts became free again."""
-    free = run.resendable()
+    free = run.resendable_batches()
     if outbox.shards is not None or (outbox.began and free <= outbox.sent_from):
         return
     path = run.folder / f"{outbox.task.table}.arrow"

@@ -191,7 +191,7 @@ class OwnPrice(_Strict):
     cache_write_usd_per_mtok: Usd | None = None
 
 
-class Run(_Strict):
+class RunOptions(_Strict):
     """How the task is run; not part of the prompt.
 
     `paused` sends nothing, and what was sent is still collected. `budget_usd` is the wall of one run,
@@ -227,7 +227,7 @@ class Task(_Strict):
     price: OwnPrice | None = None
     gold: Word | None = None
     overrides: Word | None = None
-    run: Run = Run()
+    run: RunOptions = RunOptions()
 
     @field_validator("fields", "examples", mode="before")
     @classmethod

@@ -11,7 +11,7 @@ import pytest
 
 from connector import result
 from connector.ledger import State
-from connector.task import Run, Task
+from connector.task import RunOptions, Task
 from tests.lab import ROOT
 
 PAGES = [
@@ -31,7 +31,7 @@ def test_every_key_of_a_task_is_explained() -> None:
     page = (ROOT / "docs" / "task.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"`([a-z_.]+)`", "".join(re.findall(r"^\| (.*?) \|", page, re.MULTILINE))))
     keys = Task.model_fields.keys() - {"name", "run"}
-    keys |= {f"run.{name}" for name in Run.model_fields}
+    keys |= {f"run.{name}" for name in RunOptions.model_fields}
     assert keys <= explained
     assert {key for key in explained if key.startswith("run.")} <= keys
 

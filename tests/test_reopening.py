@@ -174,7 +174,7 @@ def test_what_a_released_batch_would_cost_again_is_what_the_plan_says_once_it_is
     [task] = lab.project.tasks
     told: list[reopening.Release] = []
     reopening.release(lab.project, [task], [batch_key], told.extend)
-    [plan] = planning.plan(lab.project, [task], ONCE)
+    [plan] = planning.make_plans(lab.project, [task], ONCE)
     assert told[0].cost.bound_usd == plan.cost.bound_usd is not None
 
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from connector import backoff, pipeline, sending
 from connector.pipeline import Voice
 from connector.price import Usage, batch_price
-from connector.reopening import find
+from connector.reopening import find_reopening
 from connector.run import Settings
 from connector.task import Task
 from tests.between import AT_ONCE, CANCEL, DOWNLOAD, LOOK, Between, edited
@@ -143,7 +143,7 @@ def test_a_batch_that_nobody_has_seen_for_a_month_is_lost_and_can_be_given_up(la
     lab.run(server.provider("other-key"), ONCE)
     assert lab.states() == ["lost"]
     [task] = lab.project.tasks
-    found = find(lab.project, task, [], lost=True)
+    found = find_reopening(lab.project, task, [], lost=True)
     assert (found.lost_texts, found.cost.texts) == (3, 3)
 
 
@@ -179,7 +179,7 @@ def test_a_retry_prices_texts_that_go_alone_as_such(lab: Lab, server: Server) ->
     server.faults(row_refusal={"share": 1.0})
     assert lab.run(server.provider()).rejected == 3
     [task] = lab.project.tasks
-    assert find(lab.project, task, ["refused"], lost=False).cost.requests == 3
+    assert find_reopening(lab.project, task, ["refused"], lost=False).cost.requests == 3
 
 
 def test_what_answers_must_take_is_within_the_limit_of_a_packed_request(lab: Lab, server: Server) -> None:

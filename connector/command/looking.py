@@ -45,7 +45,7 @@ def plan(screen: Screen, options: Options, names: tuple[str, ...], limit: int | 
     settings = Settings(limit=limit, base_url=base_url())
     for task in tasks:
         check_budget(task, settings)
-    plans = planning.plan(project, tasks, settings)
+    plans = planning.make_plans(project, tasks, settings)
     screen.result(plan_data(plans), plan_lines(plans))
 
 

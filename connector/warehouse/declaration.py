@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from connector.errors import TaskError
-from connector.task import Run, Task
+from connector.task import RunOptions, Task
 
 PACKAGE = "dbt_labels"
 _RAW_TAGS = re.compile(r"\{%-?\s*(?:end)?raw\s*-?%\}")
@@ -221,7 +221,9 @@ def _mistake(detail: ErrorDetails) -> str:
 
 def _meant(owner: str, key: str) -> str:
     """Return, for people, the key that is like the one given, where there is one."""
-    keys = {"": {*Task.model_fields, "instructions_file"} - {"name"}, "run": Run.model_fields.keys()}.get(owner, ())
+    keys = {"": {*Task.model_fields, "instructions_file"} - {"name"}, "run": RunOptions.model_fields.keys()}.get(
+        owner, ()
+    )
     near = difflib.get_close_matches(key, keys, 1)
     return f": did you mean `{near[0]}`?" if near else ""
 

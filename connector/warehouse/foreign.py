@@ -16,7 +16,7 @@ from connector.errors import UsageError, WarehouseError, to_build
 from connector.task import Boolean, Integer, Task
 from connector.warehouse.project import Project
 from connector.warehouse.session import Session
-from connector.warehouse.texts import check_pending, sendable_sql, settled_sql
+from connector.warehouse.texts import count_listed, sendable_sql, settled_sql
 
 _LENT = "dbt_labels_foreign"
 _CHUNK_ROWS = 50_000
@@ -80,7 +80,7 @@ def column_type(field: Any) -> pa.DataType:
 def find_destination(project: Project, task: Task, rows: pa.Table) -> Destination:
     """Return where these labels would go; raises `WarehouseError` where the pending model is not fit."""
     with project.connect() as session:
-        check_pending(session, project, task)
+        count_listed(session, project, task)
         with session.handle.lent(_LENT, rows.select(["text_key"])):
             wanted = f"text_key in (select text_key from {_LENT})"
             settled = session.handle.rows(

@@ -52,7 +52,7 @@ def spool_texts(
     that one of these claims. Raises `WarehouseError`.
     """
     with project.connect() as session:
-        if not check_pending(session, project, task) and which == "pending":
+        if not count_listed(session, project, task) and which == "pending":
             return 0
         query = sendable_sql(session, project, task, which, of_batches)
         if limit is not None:
@@ -104,7 +104,7 @@ def sendable_texts(
 
 
 @contextmanager
-def open_again_texts(
+def texts_to_resend(
     project: Project, task: Task, keys: Sequence[str], afresh: Collection[str] = ()
 ) -> Iterator[Iterator[Pending]]:
     """Give those of these texts that a model with keys and texts still has, as they would be sent again.
@@ -150,7 +150,7 @@ def count_texts(project: Project, task: Task, which: Which = "pending") -> Count
     """
     with project.connect() as session:
         check_tables(session, [task])
-        listed = check_pending(session, project, task)
+        listed = count_listed(session, project, task)
         query = f"select why, count(*) as texts from ({sendable_sql(session, project, task, which)}) as sendable"
         # the usual case, in which a million comments need not be compared with their labels a second time
         is_empty = not listed and which == "pending"
@@ -302,7 +302,7 @@ def check_text_columns(project: Project, tasks: Iterable[Task]) -> None:
         raise TaskError("\n".join(mistakes), "correct `text` in the task's YAML")
 
 
-def check_pending(session: Session, project: Project, task: Task) -> int:
+def count_listed(session: Session, project: Project, task: Task) -> int:
     """Return how many texts the pending model lists; raises `WarehouseError` where it is not fit."""
     relation = project.model(task).relation_name
     if relation is None:

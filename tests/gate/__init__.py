@@ -59,7 +59,7 @@ class Gated:
 
     def plan(self) -> Plan:
         """Return the plan of the one task."""
-        [plan] = planning.plan(self.lab.project, self.lab.project.tasks, QUICK)
+        [plan] = planning.make_plans(self.lab.project, self.lab.project.tasks, QUICK)
         return plan
 
     def gate(self, severity: str = "error", **arguments: Any) -> None:
