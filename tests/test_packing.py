@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.packing import INSTRUCTIONS, make_task
 from connector.answer import Answer
 from connector.estimate import make_estimate
 from connector.judgement import judge_batch
 from connector.ledger import Claim
 from connector.price import Price, Rate, Usage
-from connector.request import draw_ids, make_template, messages, pack, prompt_hash, response_format
+from connector.request import draw_ids, make_template, messages, prompt_hash, response_format
 from connector.result import Outcome
 from connector.shard import Pending, Room, Shard, group, make_request, write_shards
 from connector.task import Task
+from connector.token import counter
+from tests.lab import ROOT
 from tests.test_result import GOOD, TASK, _completion, _error, _task
 
 PACKED = _task(run={"rows_per_request": 5})
@@ -231,9 +236,27 @@ def test_a_field_called_id_can_not_be_packed() -> None:
         Task.model_validate(block, strict=False)
 
 
-def test_packing_saves_the_instructions_not_the_texts() -> None:
-    estimate, template = make_estimate(PACKED), make_template(PACKED)
-    text = "I loved every minute of it"
-    alone = estimate.measure(template, text).tokens
-    together = estimate.measure(template, pack(draw_ids(20), [text] * 20), 20).tokens
-    assert together / 20 < alone / 4
+def test_twenty_comments_in_a_request_take_a_quarter_of_the_input_tokens_or_less() -> None:
+    """Counted over all that the requests carry, with instructions of the length of the benchmark's."""
+    count = counter("gpt-6-luna")
+    with (ROOT / "dbt_project" / "seeds" / "raw_comments.csv").open(encoding="utf-8", newline="") as handle:
+        comments = [row["comment_text"] for row in islice(csv.DictReader(handle), 200)]
+    assert 250 <= count(INSTRUCTIONS) <= 300
+    tokens = {}
+    for rows in (1, 20):
+        template = make_template(make_task(rows))
+        requests = [make_request(texts) for texts in group(map(_pending, comments), lambda rows=rows: rows)]
+        bodies = [json.loads(template.line("b-0", request.content, request.rows))["body"] for request in requests]
+        tokens[rows] = sum(
+            sum(count(message["content"]) for message in body["messages"]) + count(json.dumps(body["response_format"]))
+            for body in bodies
+        )
+        assert tokens[rows] <= sum(
+            make_estimate(make_task(rows)).measure(template, request.content, request.rows).most_tokens
+            for request in requests
+        )
+    assert tokens[20] * 4 <= tokens[1]
+
+
+def _pending(text: str) -> Pending:
+    return Pending(text, text, 1, 0)
