@@ -7,6 +7,7 @@ siblings); no answer, 408, 409 or 5xx proves nothing (`InDoubt`).
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
@@ -41,6 +42,8 @@ _CHUNK_BYTES = 1 << 20
 # there a request names a deployment, which nobody can look up; the models that can be are others (November 2026)
 _DEPLOYMENT_HOSTS = (".azure.com", ".azure.us", ".azure.cn")
 _LONGEST_WORDS = 2_000
+# a provider that asks for more is asked again all the same
+_LONGEST_QUIET_SECONDS = 3_600.0
 # a listing for many batches at once reads so many, however old they are
 _LONGEST_LOOK = 2_000
 
@@ -376,16 +379,18 @@ def _date(value: object) -> date | None:
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:
-    """Return how many seconds the provider asks to wait for, which it says as such or as a date (RFC 9110, 10.2.3)."""
+    """Return how many seconds the provider asks to wait for, an hour at most, which all its limits are within.
+
+    It says them as a number or as a date (RFC 9110, 10.2.3).
+    """
     value = error.response.headers.get("retry-after", "")
-    with suppress(ValueError):
-        return float(value)
+    seconds = math.nan
     with suppress(ValueError):
         until = parsedate_to_datetime(value)
-        return max(
-            0.0, (until.replace(tzinfo=until.tzinfo or timezone.utc) - datetime.now(timezone.utc)).total_seconds()
-        )
-    return None
+        seconds = (until.replace(tzinfo=until.tzinfo or timezone.utc) - datetime.now(timezone.utc)).total_seconds()
+    with suppress(ValueError):
+        seconds = float(value)
+    return min(max(0.0, seconds), _LONGEST_QUIET_SECONDS) if math.isfinite(seconds) else None
 
 
 def _said(error: openai.APIStatusError) -> str:

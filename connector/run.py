@@ -134,7 +134,12 @@ class Run:
     @property
     def may_send(self) -> bool:
         """Tell whether the provider lets us send: in this round it refused nothing, and has not asked for time."""
-        return not isinstance(self.doubt, RateLimited) and time.monotonic() >= self.quiet_until
+        return not (self.is_quiet or isinstance(self.doubt, RateLimited))
+
+    @property
+    def is_quiet(self) -> bool:
+        """Tell whether the provider wants to be left alone now."""
+        return time.monotonic() < self.quiet_until
 
     def stop(self, task: Task, why: str) -> None:
         """Keep a task from sending any more in this run, and say why at its end."""

@@ -34,10 +34,11 @@ def check_money(lab: Lab) -> None:
     assert not found[0]["less"], "an answer that does not say what it used counts at its batch's bound"
 
 
-def highest_charges(lab: Lab) -> dict[str, Decimal]:
+def highest_charges(lab: Lab, together: bool = False) -> dict[str, Decimal]:
     """Return per run the most that its budget was charged with just after it planned a batch, event by event.
 
-    Told from the events alone, not by the macro that the connector asks.
+    `together` it is that of all runs, as a month's budget has it. Told from the events alone, not by the macro that the
+    connector asks.
     """
     events = lab.sql(
         "select batch_key, event, run_key, bound_usd, cost_usd, uncosted from main_labels.label_events"
@@ -48,7 +49,8 @@ def highest_charges(lab: Lab) -> dict[str, Decimal]:
     unresolved: dict[str, Decimal] = {}
     spent: dict[str, Decimal] = defaultdict(Decimal)
     highest: dict[str, Decimal] = defaultdict(Decimal)
-    for key, event, run_key, bound, cost, uncosted in events:
+    for key, event, of_run, bound, cost, uncosted in events:
+        run_key = "" if together else of_run
         if event == "planned":
             bounds[key], made_by[key], unresolved[key] = bound, run_key, bound
             charged = spent[run_key] + sum(unresolved.values(), Decimal(0))

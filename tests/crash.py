@@ -4,8 +4,9 @@ Started as a script with a project's folder; it parses once and does the first l
 all that is loaded and rendered once is there, then forks a child for each further line: `key`, `base_url`, `kill_at` (a
 boundary's number or name, or null), `grace_seconds`, `max_requests`, `poll_seconds`, `transactions` (false: DuckDB is
 used as an engine that has none, and every single write is a boundary), `build` (true: with dbt before and after the
-run). It answers with `code`, `boundaries` and `error`; for a child that was killed its parent tells the signal. With
-`alone` after the folder there is one line and no child: it is the process itself that is killed.
+run), `task_run` (keys of the task's `run`). It answers with `code`, `boundaries` and `error`; for a child that was
+killed its parent tells the signal. With `alone` after the folder there is one line and no child: it is the process
+itself that is killed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from connector.errors import LabelsError
 from connector.pipeline import Voice, build, run
 from connector.provider import Provider
 from connector.run import Settings
+from connector.task import Task
 from connector.warehouse.project import Options, Project, parse_project
 
 
@@ -110,6 +112,7 @@ def _run_in_child(project: Project, command: dict[str, Any]) -> dict[str, Any]:
 
 def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     backoff.MAX_REQUESTS = command.get("max_requests", backoff.MAX_REQUESTS)
+    project.tasks = [_changed(task, command.get("task_run", {})) for task in project.tasks]
     budget = command.get("budget_usd")
     settings = Settings(
         poll_seconds=command.get("poll_seconds", 0.02),
@@ -131,6 +134,11 @@ def _run(project: Project, command: dict[str, Any]) -> dict[str, Any]:
     problems = "\n".join(summary.problems)
     code = 1 if problems else 4 if summary.over_budget else 0
     return {"code": code, "error": problems, "said": lines}
+
+
+def _changed(task: Task, run: dict[str, Any]) -> Task:
+    block = task.model_dump(mode="json")
+    return Task.model_validate({**block, "run": {**block["run"], **run}}, strict=False) if run else task
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def check_books(forge: Forge, key: str, context: str) -> None:
     paid = dict(
         forge.lab.sql(
             "select text_key, count(*) from main_labels.comment_labels where reason is null or reason in"
-            " ('truncated', 'invalid', 'refused', 'filtered') group by text_key"
+            " ('truncated', 'invalid', 'refused', 'filtered', 'unpacked') group by text_key"
         )
     )
     assert forge.executed(key) == Counter(paid), f"{context}: paid for and not written down, or the other way round"
