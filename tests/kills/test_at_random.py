@@ -41,8 +41,9 @@ def test_no_run_passes_its_budget_whatever_fails_and_dies(
     forge: Forge, undisturbed: Undisturbed, seed: int, wall: str, rows: int
 ) -> None:
     chosen = random.Random(f"{seed} {wall} {rows}")
-    # of so few packed requests all may be missing, and what is counted as answered without a file is never given up
-    [name] = chosen.sample(sorted({*FREE_FAULTS, *PAID_FAULTS} - ({"rows missing"} if rows > 1 else set())), 1)
+    # a packed request has other ids each time, so that `times` does not end what its row meets by chance
+    endless = {name for name in FREE_FAULTS if rows > 1 and name.startswith("rows ")}
+    [name] = chosen.sample(sorted({*FREE_FAULTS, *PAID_FAULTS} - endless), 1)
     key = forge.fresh(**(FREE_FAULTS.get(name) or PAID_FAULTS[name]))
     # three to six requests at their bound, of the six texts; a month has to pay for what failed as well
     is_monthly = wall == "budget_usd_per_month"
