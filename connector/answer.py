@@ -64,7 +64,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_about_all(self) -> bool:
         """Tell whether one such answer is about the key, the endpoint or the account, and so about all."""
-        return self.status_code != 200 and (self.status_code in _STOP_STATUSES or self.error_code in QUOTA_CODES)
+        says_nothing = self.status_code != 200 or not self.body.get("choices")
+        return self.status_code in _STOP_STATUSES or (self.error_code in QUOTA_CODES and says_nothing)
 
 
 def read_answers(path: Path) -> Iterator[tuple[str, Answer]]:

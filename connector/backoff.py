@@ -11,8 +11,6 @@ from connector.shard import MAX_REQUESTS
 # a queue that others fill is asked again after 1, 2, 4, ... rounds, and after so many refusals with less
 _LONGEST_PAUSE_ROUNDS = 32
 _PATIENT_REFUSALS = 6
-# an empty queue that refuses a lone request so often, without naming a limit, will never take it
-_MOST_REFUSALS_OF_ONE = 8
 
 
 @dataclass
@@ -20,8 +18,7 @@ class Backoff:
     """What the queue's refusals so far ask of the next shard of a task.
 
     It has at most `max_requests`, one text in each where `packs` is false, and is not made before one of `waits_for`,
-    the batches that fill the queue, has ended, nor within the next `pause_rounds`. `refusals` are those in a row;
-    `is_hopeless` tells that one request alone is refused again and again, for a limit that nobody names.
+    the batches that fill the queue, has ended, nor within the next `pause_rounds`. `refusals` are those in a row.
     """
 
     max_requests: int = field(default_factory=lambda: MAX_REQUESTS)
@@ -30,7 +27,6 @@ class Backoff:
     refusals: int = 0
     last_refused: str | None = None
     waits_for: Set[str] = frozenset()
-    is_hopeless: bool = False
 
     def look(self, newest: Refusal | None, in_queue: Set[str], may_wait: bool) -> None:
         """Begin a round: `newest` is the task's newest batch if the queue refused it, `in_queue` those waiting there.
@@ -57,8 +53,6 @@ class Backoff:
             self.max_requests = max(1, newest.requests // 2)
         if exceeds:
             return
-        is_alone = exceeds is None and newest.requests == 1 and not in_queue
-        self.is_hopeless = is_alone and self.refusals >= _MOST_REFUSALS_OF_ONE
         self.waits_for = in_queue
         if in_queue:
             self.pause_rounds = 1

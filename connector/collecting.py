@@ -153,7 +153,7 @@ def collect(run: Run, batch: Batch, remote: RemoteBatch) -> None:
             run,
             batch,
             f"batch {batch.batch_key} took {cost_usd:.6f} dollars, more than its bound of {batch.bound_usd:.6f}:"
-            f" budgets do not hold for `{batch.task.model}` at this provider",
+            f" bounds and budgets do not hold for `{batch.task.model}` at this provider",
         )
 
 

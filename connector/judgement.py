@@ -97,7 +97,7 @@ class _Hearing:
             self._unreadable.setdefault(custom_id, answer)
             return
         self._succeeded += answer.status_code == 200
-        if answer.status_code == 200:
+        if answer.status_code == 200 and not answer.is_about_all:
             self._judge(custom_id, answer)
         else:
             self._errors[custom_id] = answer

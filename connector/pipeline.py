@@ -34,12 +34,12 @@ from connector.task import Task
 from connector.warehouse.gate import gate_failures, gates
 from connector.warehouse.project import Project
 from connector.warehouse.tables import Ledger
-from connector.warehouse.texts import check_text_columns, count_gold
+from connector.warehouse.texts import check_text_columns, count_gold_in_flight
 
 if TYPE_CHECKING:
     from connector.provider import Provider
 
-# twenty minutes of a provider that does not answer, at the usual pace
+# twenty minutes of a provider that does not answer, at the usual pace; longer where it asks for time
 _PATIENCE_ROUNDS = 40
 # the leases are renewed in time, however long the provider wants to be left alone
 _LONGEST_WAIT_SECONDS = 300.0
@@ -323,8 +323,6 @@ def _alone(run: Run, batch: Batch) -> Iterator[None]:
 
 def _send(run: Run, outboxes: Sequence[Outbox]) -> None:
     for outbox in outboxes:
-        if not run.may_send:
-            return
         try:
             _send_task(run, outbox)
         except (InDoubt, RateLimited) as error:
@@ -339,7 +337,7 @@ def _send_task(run: Run, outbox: Outbox) -> None:
     _send_pending(run, outbox)
     if not outbox.gold_only or run.settings.pilot or not outbox.has_sent_all(run):
         return
-    if held := count_gold(run.project, task, "in_flight"):
+    if held := count_gold_in_flight(run.project, task):
         if all(batch.task.table != task.table for batch in run.unresolved()):
             run.stop(
                 task,
@@ -356,9 +354,9 @@ def _send_task(run: Run, outbox: Outbox) -> None:
 
 def _send_pending(run: Run, outbox: Outbox) -> None:
     make_room(run, outbox)
-    if outbox.task.table in run.stopped:
-        return
     fill(run, outbox)
+    if not run.may_send:
+        return
     if outbox.shards is not None and not outbox.is_checked:
         run.provider.check_model(outbox.task.model)
         check_origin(run, outbox)

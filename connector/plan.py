@@ -90,8 +90,9 @@ class Plan:
     `raise_texts` would be labelled again by a raised version, for about `raise_usd` and at most `raise_bound_usd`, as
     the task asks today. `above_texts` are pending and have labels of the higher version `above_version`: the task's
     was lowered. `local_labels` are of this version and cost nothing. `gate_failures` are what the labels so far do not
-    reach of `gates`. The budgets are the task's, `budget_left_usd` what a run that began now could still spend of them,
-    with what is in flight at its bound. `retirement` is that of its model, where it is announced.
+    reach of `gates`, `gate_note` is what their figures do not say. The budgets are the task's, `budget_left_usd` what
+    a run that began now could still spend of them, with what is in flight at its bound. `retirement` is that of its
+    model, where it is announced.
     """
 
     standing: Standing
@@ -104,6 +105,7 @@ class Plan:
     local_labels: int
     gates: list[str]
     gate_failures: list[str]
+    gate_note: str
     budget_usd: Decimal | None
     budget_usd_per_month: Decimal | None
     budget_left_usd: Decimal | None

@@ -13,7 +13,7 @@ from connector.price import FREE, Price, batch_price, is_openai, synchronous_pri
 from connector.retirement import announced_retirement
 from connector.run import Settings
 from connector.task import Task
-from connector.warehouse.gate import gate_failures, gates
+from connector.warehouse.gate import gate_failures, gate_note, gates
 from connector.warehouse.money import History, read_charges, read_history
 from connector.warehouse.origin import count_above, count_local_labels
 from connector.warehouse.project import Project
@@ -82,6 +82,7 @@ def _plan(project: Project, task: Task, settings: Settings) -> Plan:
         local_labels=0 if settings.is_free else count_local_labels(project, task),
         gates=[f"{gate.field} {gate.metric} at least {gate.at_least:g}" for gate in asked],
         gate_failures=gate_failures(project, task) if asked else [],
+        gate_note=gate_note(project, task) if asked else "",
         budget_usd=task.run.budget_usd,
         budget_usd_per_month=task.run.budget_usd_per_month,
         budget_left_usd=_budget_left(project, task),

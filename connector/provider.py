@@ -385,7 +385,7 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
     """
     value = error.response.headers.get("retry-after", "")
     seconds = math.nan
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
         until = parsedate_to_datetime(value)
         seconds = (until.replace(tzinfo=until.tzinfo or timezone.utc) - datetime.now(timezone.utc)).total_seconds()
     with suppress(ValueError):

@@ -133,8 +133,9 @@ def release(
 ) -> list[str]:
     """Show what giving these batches up may cost, have it confirmed, and free their texts; return the batches.
 
-    What provably was never created becomes `released`, anything else `reopened`: a budget goes on counting it at its
-    bound, and an answer that comes after all is never loaded. Raises `UsageError` for a batch that holds no texts.
+    What provably was never created becomes `released`, anything else `reopened`: budgets go on counting it at its
+    bound as long as it may be at work, and an answer that comes after all is never loaded. Raises `UsageError` for a
+    batch that holds no texts.
     """
     ledger = Ledger(project, new_key())
     ledger.check(tasks)

@@ -126,7 +126,7 @@ class Run:
 
     def hesitate(self, error: ProviderError) -> None:
         """Remember a doubt of this round, and wait as long as the provider asks before the next."""
-        self.doubt = error
+        self.doubt = self.doubt if isinstance(self.doubt, RateLimited) else error
         if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
             self.wait_seconds = max(self.wait_seconds, error.retry_after_seconds)
             self.quiet_until = max(self.quiet_until, time.monotonic() + error.retry_after_seconds)

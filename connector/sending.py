@@ -303,5 +303,3 @@ def make_room(run: Run, outbox: Outbox) -> None:
     live = [] if newest is None else run.ledger.batches(run.tables, [State.SUBMITTED])
     in_queue = {batch.batch_key for batch in live if batch.task.model == outbox.task.model} - run.stuck.keys()
     outbox.backoff.look(newest, in_queue, may_wait=not run.settings.once)
-    if newest is not None and outbox.backoff.is_hopeless:
-        run.stop(outbox.task, f"the provider's queue refuses even one request: {newest.message}")

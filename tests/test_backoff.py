@@ -55,18 +55,6 @@ def test_without_a_limit_in_the_refusal_half_as_much_is_sent_at_once() -> None:
     assert backoff.max_requests == 1
 
 
-def test_a_lone_request_that_an_empty_queue_refuses_again_and_again_is_given_up() -> None:
-    backoff, seen = Backoff(), []
-    for number in range(9):
-        backoff.look(_refused(f"{number}", requests=1, message=SAYS_NONE), {"x"} if number == 7 else set(), True)
-        seen.append(backoff.is_hopeless)
-    assert seen == [False] * 8 + [True], "not while a batch of ours is in the queue"
-    named = Backoff()
-    for number in range(20):
-        named.look(_refused(f"{number}", requests=1), set(), may_wait=True)
-    assert not named.is_hopeless, "others fill the queue, and it may take this one when they are done"
-
-
 def test_what_is_larger_than_the_queue_is_cut_without_a_pause_and_a_lone_request_is_unpacked() -> None:
     backoff = Backoff()
     backoff.look(_refused("a", tokens=5_001, requests=2), {"x"}, may_wait=True)

@@ -158,12 +158,13 @@ def test_every_refusal_has_its_own_error_and_what_may_have_happened_is_a_doubt(
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0, 0.0),
         ("soon", None, None),
         ("inf", None, None),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", None, None),
         ("nan", None, None),
         ("1e9", 3_600.0, 3_600.0),
         ("-1", 0.0, 0.0),
         (None, None, None),
     ],
-    ids=["seconds", "date", "past", "neither", "inf", "nan", "a century", "negative", "none"],
+    ids=["seconds", "date", "past", "neither", "inf", "no year", "nan", "a century", "negative", "none"],
 )
 def test_how_long_a_provider_wants_to_be_left_alone_is_read_in_seconds_and_as_a_date(
     answer_with: Any, said: str | None, least: float | None, most: float | None

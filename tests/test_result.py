@@ -138,6 +138,13 @@ def test_an_answer_with_status_200_is_a_label_whatever_error_stands_beside_it(co
     assert [(o.outcome, o.usage) for o in judged.outcomes] == [("labelled", Usage(7, 3))]
 
 
+def test_a_quota_that_is_used_up_stops_the_task_with_status_200_as_well_where_nothing_is_said_but_that() -> None:
+    answer = Answer(200, {"error": {"code": "insufficient_quota"}}, "insufficient_quota", "why")
+    judged = judge_batch(TASK, [CLAIM], {CLAIM.custom_id: answer}.items())
+    assert judged.stop is not None
+    assert [(o.outcome, o.reason) for o in judged.outcomes] == [("failed", "stopped")]
+
+
 def test_one_code_on_nearly_all_of_a_shard_stops_the_task_and_on_a_few_rejects_them() -> None:
     claims = _claims(20)
     bad = _error(400, "unsupported_parameter")

@@ -93,8 +93,7 @@ def plan_lines(plans: Sequence[Plan]) -> list[str]:
         if plan.gates:
             lines.append(f"  gate: {', '.join(plan.gates)}: {'does not hold yet' if plan.gate_failures else 'holds'}")
             lines += [f"    {failure}" for failure in plan.gate_failures]
-            if plan.standing.changed_wording:
-                lines.append("    measured by labels of an earlier wording too: raise `version` to measure today's")
+            lines += [f"    measured {plan.gate_note}"] if plan.gate_note else []
         if plan.retirement:
             lines.append(f"  note: {plan.standing.model} retires: {plan.retirement}")
         if plan.local_labels:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from connector.errors import ProjectError
 from connector.plain import listed
+from connector.request import prompt_hash
 from connector.task import Task, Text
 from connector.warehouse.project import Project
-from connector.warehouse.quality import metrics_of, read_quality
-from connector.warehouse.texts import count_gold
-from connector.warehouse.wording import count_changed_wording
+from connector.warehouse.quality import gold_texts, metrics_of, quality_pairs, read_quality
+from connector.warehouse.texts import settled_sql
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,12 @@ def gate_failures(project: Project, task: Task) -> list[str]:
     if not asked:
         return []
     quality = read_quality(project, task)
-    rejected = count_gold(project, task, "rejected")
+    rejections = _count_rejections(project, task)
     failures = []
     for gate in asked:
         texts = quality.count(task.version, gate.field, "n")
         found = quality.metric(task.version, gate.field, gate.metric)
+        rejected = rejections.get(gate.field, 0)
         if not texts:
             failures.append(f"{gate.field}: {quality.no_answer(task.version)} yet{quality.of_imported(task.version)}")
         elif found is None or found.value is None:
@@ -82,6 +83,25 @@ def gate_failures(project: Project, task: Task) -> list[str]:
 
 
 def gate_note(project: Project, task: Task) -> str:
-    """Return, for people, what a gate that holds does not say, or nothing."""
-    changed = count_changed_wording(project, task)
-    return "by labels of an earlier wording too: raise `version` to measure today's" if changed else ""
+    """Return, for people, that gold labels of the task's version were asked with another wording, or nothing."""
+    with project.connect() as session:
+        [found] = session.handle.rows(
+            f"select count(distinct text_key) as texts from {session.relation(task.table)}"
+            " where version = ? and outcome = 'labelled' and prompt_hash <> ?"
+            f" and text_key in (select text_key from ({gold_texts(session, project, task)}) as gold)",
+            [task.version, prompt_hash(task)],
+        )
+    return "by labels of an earlier wording too: raise `version` to measure today's" if found["texts"] else ""
+
+
+def _count_rejections(project: Project, task: Task) -> dict[str, int]:
+    """Return, by field, how many texts that people judged are rejected in the task's version."""
+    with project.connect() as session:
+        rows = session.handle.rows(
+            f"select field, count(*) as texts from ({quality_pairs(session, project, task)}) as pairs"
+            " where version = ? and label_value is null and text_key in"
+            f" (select text_key from ({settled_sql(session, task)}) as settled where why = 'rejected')"
+            " group by field",
+            [task.version],
+        )
+    return {row["field"]: int(row["texts"]) for row in rows}

@@ -151,14 +151,7 @@ def read_quality(project: Project, task: Task) -> Quality:
     """
     with project.connect() as session:
         gold, overrides = _gold(session, project, task), _overrides(session, project, task)
-        check_tables(session, [task])
-        pairs = session.macro(
-            "quality_pairs",
-            task=_for_macros(task),
-            labels=session.macro("labels_relation", identifier=task.table),
-            gold=gold.relation,
-            overrides=overrides.relation if overrides else None,
-        )
+        pairs = quality_pairs(session, project, task)
         rows = {
             name: session.handle.rows(session.macro(f"quality_{name}", pairs=f"({pairs}) as pairs"))
             for name in ("metrics", "classes", "confusion")
@@ -187,6 +180,24 @@ def read_quality(project: Project, task: Task) -> Quality:
             map(_confusion, rows["confusion"]), key=lambda row: (*of_field(row), row.gold_value, row.label_value)
         ),
         imported=int(imported[0]["texts"]),
+    )
+
+
+def quality_pairs(session: Session, project: Project, task: Task) -> str:
+    """Return SQL that gives what people say beside what the model said, as the macro of that name has it.
+
+    Raises as `read_quality` does.
+    """
+    gold, overrides = _gold(session, project, task), _overrides(session, project, task)
+    check_tables(session, [task])
+    return str(
+        session.macro(
+            "quality_pairs",
+            task=_for_macros(task),
+            labels=session.macro("labels_relation", identifier=task.table),
+            gold=gold.relation,
+            overrides=overrides.relation if overrides else None,
+        )
     )
 
 

@@ -194,15 +194,13 @@ def count_comments(project: Project, task: Task, which: Which = "pending") -> in
     return int(rows[0]["comments"])
 
 
-def count_gold(project: Project, task: Task, why: Literal["in_flight", "rejected"]) -> int:
-    """Return how many gold texts without a label are in a live batch, or rejected."""
+def count_gold_in_flight(project: Project, task: Task) -> int:
+    """Return how many gold texts are in a live batch."""
     with project.connect() as session:
         rows = session.handle.rows(
-            "select count(*) as texts from (select gold.text_key"
-            f" from ({gold_texts(session, project, task)}) as gold"
+            f"select count(distinct gold.text_key) as texts from ({gold_texts(session, project, task)}) as gold"
             f" inner join ({settled_sql(session, task)}) as settled on settled.text_key = gold.text_key"
-            " group by gold.text_key having max(case why when 'labelled' then 1 else 0 end) = 0"
-            f" and max(case why when '{why}' then 1 else 0 end) = 1) as unlabelled"
+            " where settled.why = 'in_flight'"
         )
     return int(rows[0]["texts"])
 

@@ -208,6 +208,18 @@ def test_a_gate_that_can_not_be_is_a_clear_mistake(
     assert (in_dbt or "much") in outcome.message
 
 
+def test_a_rejected_text_that_nobody_judged_the_field_of_closes_no_gate(changed: Lab) -> None:
+    insert(changed, "raw.gold", [judged("a", sentiment="positive"), *(judged(text, stars=1) for text in "bcd")])
+    insert(
+        changed, LABELS, [label("a", sentiment="positive"), *(label(text) | {"outcome": "rejected"} for text in "bcd")]
+    )
+    put_tests(changed, "comments_to_label", SENTIMENT)
+    assert gate_failures(changed.project, changed.project.tasks[0]) == []
+    put_tests(changed, "comments_to_label", {**SENTIMENT, "field": "stars"})
+    [failure] = gate_failures(changed.project, changed.project.tasks[0])
+    assert failure == "stars: no text of `gold_labels` has an answer of version 1 yet"
+
+
 def test_a_test_and_its_task_can_not_name_different_gold(changed: Lab) -> None:
     (changed.folder / "models" / "second_gold.sql").write_text("select 'k' as text_key, 'positive' as sentiment")
     three_of_four(changed)
