@@ -258,8 +258,10 @@ def _rounds(run: Run) -> Iterator[None]:
     while True:
         run.doubt, run.wait_seconds = None, run.settings.poll_seconds
         yield
-        # a round in which the provider wants to be left alone says nothing
-        doubtful = doubtful + 1 if run.doubt else doubtful if run.is_quiet else 0
+        if run.doubt:
+            doubtful += 1
+        elif not run.is_quiet:  # a round in which the provider wants to be left alone says nothing
+            doubtful = 0
         if run.doubt and (run.settings.once or doubtful >= _PATIENCE_ROUNDS):
             raise run.doubt
         if run.settings.once:

@@ -7,13 +7,11 @@ siblings); no answer, 408, 409 or 5xx proves nothing (`InDoubt`).
 from __future__ import annotations
 
 import importlib
-import math
 import os
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from connector.files import open_private
 from connector.ledger import LOCAL_URL, LONGEST_MESSAGE, QUOTA_CODES, Identity
 from connector.plain import SHORTEST_SECRET
 from connector.request import ENDPOINT
+from connector.retry_after import read_retry_after
 
 BATCH_TAG = "dbt_labels_batch"
 _INPUT_NAME = "dbt-labels-%s.jsonl"
@@ -42,8 +41,6 @@ _CHUNK_BYTES = 1 << 20
 # there a request names a deployment, which nobody can look up; the models that can be are others (November 2026)
 _DEPLOYMENT_HOSTS = (".azure.com", ".azure.us", ".azure.cn")
 _LONGEST_WORDS = 2_000
-# a provider that asks for more is asked again all the same
-_LONGEST_QUIET_SECONDS = 3_600.0
 # a listing for many batches at once reads so many, however old they are
 _LONGEST_LOOK = 2_000
 
@@ -316,7 +313,8 @@ class Provider:
         if error.status_code in (408, 409) or error.status_code >= 500:
             return InDoubt(said, "it is safe to run again")
         if error.status_code == 429:
-            return RateLimited(said, "it is safe to run again", retry_after_seconds=_retry_after(error))
+            asked = read_retry_after(error.response.headers.get("retry-after", ""), datetime.now(timezone.utc))
+            return RateLimited(said, "it is safe to run again", retry_after_seconds=asked)
         return RequestRefused(said)
 
     def _clean(self, said: str) -> str:
@@ -376,21 +374,6 @@ def _date(value: object) -> date | None:
         return date.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         return None
-
-
-def _retry_after(error: openai.APIStatusError) -> float | None:
-    """Return how many seconds the provider asks to wait for, an hour at most, which all its limits are within.
-
-    It says them as a number or as a date (RFC 9110, 10.2.3).
-    """
-    value = error.response.headers.get("retry-after", "")
-    seconds = math.nan
-    with suppress(ValueError, OverflowError):
-        until = parsedate_to_datetime(value)
-        seconds = (until.replace(tzinfo=until.tzinfo or timezone.utc) - datetime.now(timezone.utc)).total_seconds()
-    with suppress(ValueError):
-        seconds = float(value)
-    return min(max(0.0, seconds), _LONGEST_QUIET_SECONDS) if math.isfinite(seconds) else None
 
 
 def _said(error: openai.APIStatusError) -> str:

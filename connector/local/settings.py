@@ -23,7 +23,6 @@ class MissingExtra(LocalServerError):
 
     def __init__(self, package: str) -> None:
         super().__init__(f"the local batch server needs the package `{package}`\n\nhint: {INSTALL_COMMAND}")
-        self.package = package
 
 
 class StateInUse(LocalServerError):

@@ -80,7 +80,7 @@ def column_type(field: Any) -> pa.DataType:
 def find_destination(project: Project, task: Task, rows: pa.Table) -> Destination:
     """Return where these labels would go; raises `WarehouseError` where the pending model is not fit."""
     with project.connect() as session:
-        count_listed(session, project, task)
+        count_listed(session, project, task)  # raises where it is not fit
         with session.handle.lent(_LENT, rows.select(["text_key"])):
             wanted = f"text_key in (select text_key from {_LENT})"
             settled = session.handle.rows(

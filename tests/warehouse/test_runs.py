@@ -25,13 +25,8 @@ def test_every_text_gets_its_own_label_once_and_nothing_is_sent_again(lab: Lab, 
     assert lab.run(server.provider()).submitted == []
     assert len(server.executions()) == 3
     counts = count_texts(lab.project, task)
-    assert (counts.pending, counts.labelled, counts.in_flight, counts.comments, counts.distinct_texts) == (
-        {},
-        3,
-        0,
-        6,
-        4,
-    )
+    assert (counts.pending, counts.labelled, counts.in_flight) == ({}, 3, 0)
+    assert (counts.comments, counts.distinct_texts) == (6, 4)
     shown = count_labels(lab.project, task)
     assert sum(shown["sentiment"].values()) == 3
     themes = [value for _, themes in lab.labels().values() for value in themes.strip("[]").split(",") if value]

@@ -37,7 +37,8 @@
         ) }}
     {%- endif -%}
     {%- set named = dbt_labels.named_relation(task, "gold") -%}
-    {%- if gold is not none and gold is not string and named is not none and gold.identifier | lower != named.identifier | lower -%}
+    {%- if gold is not none and gold is not string and named is not none
+        and gold.identifier | lower != named.identifier | lower -%}
         {{ exceptions.raise_compiler_error(
             "label_quality: `gold` is " ~ gold ~ ", but task `" ~ task.name ~ "` names `" ~ task.gold
             ~ "`, by which `run` judges: name one of them in both"
