@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -54,7 +53,7 @@ class Screen:
         One that is shown `again` and again takes the terminal; elsewhere it is written where it is another.
         """
         if self.as_json:
-            click.echo(shown_json(json.dumps(data, default=str, ensure_ascii=False, indent=2)))
+            click.echo(shown_json(data, indent=2))
             return
         if again and self._stdout.is_terminal:
             self._stdout.clear()

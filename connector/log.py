@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -41,7 +40,7 @@ class Log:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         known = {name: value for name, value in facts.items() if value is not None}
         line = {"time": now, "level": level, "event": event, **known}
-        click.echo(shown_json(json.dumps(line, default=str, ensure_ascii=False)), err=True)
+        click.echo(shown_json(line), err=True)
 
     def fail(self, message: str, hint: str | None, exit_code: int, error: BaseException | None = None) -> None:
         """Say what ended a command and what to do: what, then `hint:`; `error` is what was raised."""

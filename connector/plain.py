@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
 
 # control characters but tab and line feed, what turns the direction of writing, other ends of lines, half characters
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -17,8 +20,12 @@ def shown(text: str) -> str:
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), _without_key(text))
 
 
-def shown_json(text: str) -> str:
-    """Return JSON that says the same, but nothing that a terminal would obey; a key becomes stars."""
+def shown_json(data: Any, indent: int | None = None) -> str:
+    """Return data as JSON without anything that a terminal would obey; a key becomes stars.
+
+    Money is a string of digits, `"0.0051"`, so that no reader rounds it; a time is a string as well.
+    """
+    text = json.dumps(data, default=_as_string, ensure_ascii=False, indent=indent)
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", _without_key(text))
 
 
@@ -30,6 +37,10 @@ def listed(names: Iterable[object]) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun, `3 texts` or `1 text`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _as_string(value: object) -> str:
+    return f"{value.normalize():f}" if isinstance(value, Decimal) and value.is_finite() else str(value)
 
 
 def _without_key(text: str) -> str:

@@ -357,7 +357,8 @@ def connect(api_key: str | None, base_url: str | None) -> Provider:
         raise KeyRefused("OPENAI_API_KEY has characters that no key has", "copy it again")
     if not api_key:
         raise KeyRefused(
-            "OPENAI_API_KEY is not set", "export OPENAI_API_KEY=...; with --local `run` and `build` need none"
+            "OPENAI_API_KEY is not set",
+            "export OPENAI_API_KEY=..., or say --local, which needs none, also for what was sent with it",
         )
     return Provider(api_key, (base_url or "").strip() or None)
 

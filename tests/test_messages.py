@@ -24,6 +24,7 @@ _FORM = re.compile(r"Error: \S[^\n]*[^\s.!](\n[^\n]+)*\n\nhint: [^\n]*[^\s.!]\n"
         ["run", "--limit", "0"],
         ["run", "--frobnicate"],
         ["status", "--watch", "--json"],
+        ["status", "--every", "5"],
         ["plan"],
         ["init"],
     ],

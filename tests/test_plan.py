@@ -156,7 +156,7 @@ def test_the_plan_of_a_command_is_what_the_run_then_costs(
     assert abs(float(said["expected_usd"]) / float(expected) - 1) < 0.3
     assert bound >= cost
     assert tokens > 0
-    assert said["synchronous_usd"] == str(Decimal(said["expected_usd"]) * 2)
+    assert Decimal(said["synchronous_usd"]) == Decimal(said["expected_usd"]) * 2
     [after] = _plan(lab, capfd, "--json").json
     assert (after["requests"], after["expected_usd"], after["labelled"]) == (0, "0", 3)
 

@@ -73,7 +73,7 @@ def test_the_three_steps_label_a_project_that_is_not_ours(tmp_path: Path) -> Non
     (tmp_path / "models" / "stg_comments.sql").write_text("select * from {{ ref('reviews') }}")
     start, sync, label = blocks(README, "bash")[2:5]
     said = shell(tmp_path, start.replace("pip install dbt-labels\n", ""))
-    assert "packages.yml: one line more" in said
+    assert "packages.yml: 2 lines more, `packages:` `- local: packages/dbt_labels`" in said
     written = (tmp_path / "models" / "labeling" / "comments_to_label.yml").read_text()
     assert blocks(README, "yaml")[0] in written
     script = f"{sync}{label.replace('build', 'build --local')}"

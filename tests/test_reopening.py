@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from connector import planning, reopening
 from connector.ledger import State
 from connector.run import Settings
@@ -151,6 +153,9 @@ def test_a_batch_that_was_never_created_is_released_and_costs_nothing(
     said = command("release", "--batch", batch_key, "--yes")
     assert (said.code, "it was never created, so nothing was paid for it" in said.err) == (0, True)
     assert lab.states() == ["released"]
+    [row] = [line for line in command("status").out.splitlines() if batch_key in line]
+    assert re.search(r" released +3 ", row), row
+    assert not re.search(r"\d (s|min)\b", row), "it has no age"
 
 
 def test_a_batch_that_holds_no_texts_is_not_given_up(lab: Lab, server: Server, command: Command) -> None:

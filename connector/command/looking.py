@@ -30,6 +30,7 @@ from connector.warehouse.quality import read_changes, read_quality
 from connector.warehouse.tables import Ledger
 
 _MOST_BATCHES = 20
+_SECONDS_BETWEEN = 10.0
 
 
 @click.command()
@@ -56,15 +57,15 @@ def plan(screen: Screen, options: Options, names: tuple[str, ...], limit: int | 
     "--every",
     "seconds",
     type=click.FloatRange(0.1),
-    default=10.0,
-    show_default=True,
-    help="Seconds between, with --watch.",
+    help="Seconds between, with --watch: 10 if you do not say it.",
 )
-def status(screen: Screen, options: Options, names: tuple[str, ...], watch: bool, seconds: float) -> None:
+def status(screen: Screen, options: Options, names: tuple[str, ...], watch: bool, seconds: float | None) -> None:
     """Show the tasks, their labels and their batches, as the ledger has them.
 
     `--watch` and `--json` exclude each other.
     """
+    if seconds is not None and not watch:
+        raise UsageError("`--every` says how often `--watch` shows it again: say `--watch` too")
     if watch and screen.as_json:
         raise UsageError("`--watch` is for people, `--json` for programs: they exclude each other")
     project, tasks = open_project(screen, options, names, interruptible=watch)
@@ -75,7 +76,7 @@ def status(screen: Screen, options: Options, names: tuple[str, ...], watch: bool
             raise unfit
         if not watch or not in_flight:
             return
-        time.sleep(seconds)
+        time.sleep(_SECONDS_BETWEEN if seconds is None else seconds)
 
 
 def _status(

@@ -179,6 +179,11 @@ def _next(proposal: Proposal, options: Options) -> list[str]:
     return [f"dbt deps{where}"] if proposal.package == "replaced" else []
 
 
+def _added_line(name: str, put: list[str]) -> str:
+    how_many = "one line" if len(put) == 1 else f"{len(put)} lines"
+    return f"{name}: {how_many} more, {' '.join(f'`{line.strip()}`' for line in put)}"
+
+
 def _report(screen: Screen, proposal: Proposal, commands: list[str]) -> None:
     data = {
         "package": {
@@ -193,7 +198,7 @@ def _report(screen: Screen, proposal: Proposal, commands: list[str]) -> None:
         "next": commands,
     }
     lines = [package_line(proposal)]
-    lines += [f"{name}: one line more, `{line.strip()}`" for name, line in proposal.added.items()]
+    lines += [_added_line(name, text.splitlines()) for name, text in proposal.added.items()]
     lines += [f"{name}: written" for name in proposal.written]
     if proposal.task is not None and not proposal.has_new_task:
         lines.append(f"task `{proposal.task}` is there already and is left as it is")

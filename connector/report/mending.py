@@ -85,11 +85,11 @@ def import_lines(found: Import) -> list[str]:
     task, there, saved = found.task, found.destination, found.saved
     lines = [
         f"{counted(found.texts, 'text')} with labels for {task.name} version {task.version}",
-        f"  {there.labelled:,} have a label already and are left alone",
+        f"  labelled already, left alone: {there.labelled:,}",
     ]
     if there.in_flight:
-        lines.append(f"  {there.in_flight:,} are in flight: they are left to the batch that is paid for")
-    lines.append(f"  {len(there.pending):,} are pending and will not be sent")
+        lines.append(f"  in flight, left to the batch that is paid for: {there.in_flight:,}")
+    lines.append(f"  pending, not to be sent any more: {len(there.pending):,}")
     if saved.requests and saved.expected_usd is not None:
         lines.append(f"  that saves about {dollars(saved.expected_usd)}")
     return lines

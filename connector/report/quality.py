@@ -44,7 +44,7 @@ def quality_lines(quality: Quality, version: int) -> list[str]:
     lines = [f"task {quality.task} -> {quality.table}, version {version}, gold: {quality.gold}{corrected}"]
     if quality.gold_description:
         lines.append(f"  {quality.gold}: {' '.join(quality.gold_description.split())}")
-    if version < quality.version:
+    if quality.version not in quality.versions:
         lines.append(f"  note: no gold text has an answer of version {quality.version}, the task's, yet")
     for field in quality.fields:
         lines += ["", *_field_lines(quality, version, field)]

@@ -7,12 +7,13 @@ from datetime import datetime
 
 from rich.table import Table
 
-from connector.ledger import Batch
+from connector.ledger import Batch, State
 from connector.plain import counted, shown
 from connector.report.standing import dollars
 from connector.run import Progress
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_GIVEN_UP = (State.RELEASED, State.REFUSED, State.REOPENED)
 
 
 def progress_line(batch: Progress, later_seconds: float = 0.0) -> str:
@@ -60,7 +61,7 @@ def batch_table(batches: Sequence[Batch], now: datetime) -> Table:
             batch.state.value,
             f"{batch.claims:,}",
             *counts,
-            age(((batch.loaded_at or now) - batch.planned_at).total_seconds()),
+            "" if batch.state in _GIVEN_UP else age(((batch.loaded_at or now) - batch.planned_at).total_seconds()),
             "" if batch.cost_usd is None else dollars(batch.cost_usd),
             shown(f"{batch.reason}: {batch.message}" if batch.message else batch.reason or ""),
         )

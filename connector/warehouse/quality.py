@@ -212,7 +212,10 @@ def read_changes(project: Project, task: Task, from_version: int, to_version: in
         for version in (from_version, to_version):
             if version not in versions:
                 there = f"there are labels of {listed(versions)}" if versions else "there is no label at all"
-                raise WarehouseError(f"task `{task.name}` has no labels of version {version}; {there}")
+                raise WarehouseError(
+                    f"task `{task.name}` has no labels of version {version}; {there}",
+                    "`dbt-labels run` labels what is pending of the task's version",
+                )
         both = session.handle.rows(
             f"select count(*) as texts from (select text_key from ({every}) as labelled"
             f" where version in ({from_version}, {to_version})"

@@ -93,6 +93,15 @@ def test_before_the_tasks_version_has_labels_the_one_below_is_shown(
     assert "note: no gold text has an answer of version 5, the task's, yet" in said.out
 
 
+def test_an_older_version_on_request_says_nothing_of_the_tasks_where_that_has_labels(
+    measured: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    measured.edit_task(version=2)
+    said = run_command(measured, capfd, "evaluate", "--version", "1")
+    assert lines(said.out)[0].startswith("task comments_to_label -> comment_labels, version 1,")
+    assert "no gold text has an answer" not in said.out
+
+
 def test_programs_read_every_figure_of_every_version(measured: Lab, capfd: pytest.CaptureFixture[str]) -> None:
     [found] = run_command(measured, capfd, "evaluate", "--json").json
     assert {name: found[name] for name in ("task", "table", "version", "gold", "overrides", "versions")} == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -28,9 +29,17 @@ def test_what_is_shown_has_nothing_that_a_terminal_obeys(text: str) -> None:
     said = shown(text)
     assert not [character for character in said if character < " " and character not in "\n\t"]
     said.encode()
-    assert json.loads(shown_json(json.dumps(text, ensure_ascii=False))) == text
+    assert json.loads(shown_json(text)) == text
     plain = "".join(character for character in text if character.isprintable())
     assert shown(plain) == plain
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [("0E-12", "0"), ("0.005100", "0.0051"), ("1E-12", "0.000000000001"), ("1E+3", "1000"), ("NaN", "NaN")],
+)
+def test_money_in_json_is_a_string_of_digits(amount: str, said: str) -> None:
+    assert json.loads(shown_json({"usd": Decimal(amount)})) == {"usd": said}
 
 
 def test_a_screen_writes_what_others_said_without_its_orders(capfd: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ def test_labels_from_elsewhere_come_in_once_and_are_not_paid_for_again(
     assert (asked.code, "so nothing was imported" in asked.err, lab.outcomes()) == (2, True, {})
     said = command("import", "--from", "raw.old_labels", "--model-name", "gpt-4o", "--yes", "--json")
     assert said.json == {"labels": 3, "labelled_before": 0, "in_flight": 0}
-    assert "2 are pending and will not be sent" in said.err
+    assert "pending, not to be sent any more: 2" in said.err
     assert "that saves about $0.0" in said.err
     assert lab.labels()["Loved it"] == ("positive", '["acting","plot"]')
     rows = lab.sql(
@@ -102,7 +102,7 @@ def test_a_text_in_flight_is_left_to_the_batch_that_is_paid_for(lab: Lab, server
     _have(lab, [("Loved it", "positive", "[]"), ("another", "neutral", "[]")])
     said = command("import", "--from", "raw.old_labels", "--yes", "--json")
     assert said.json == {"labels": 1, "labelled_before": 0, "in_flight": 1}
-    assert "1 are in flight" in said.err
+    assert "in flight, left to the batch that is paid for: 1" in said.err
     assert lab.run(server.provider()).labelled == 3
     check_money(lab)
 
