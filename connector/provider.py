@@ -358,7 +358,7 @@ def connect(api_key: str | None, base_url: str | None) -> Provider:
     if not api_key:
         raise KeyRefused(
             "OPENAI_API_KEY is not set",
-            "export OPENAI_API_KEY=..., or say --local, which needs none, also for what was sent with it",
+            "export OPENAI_API_KEY=...; with --local none is needed, also for what was sent with it",
         )
     return Provider(api_key, (base_url or "").strip() or None)
 
