@@ -40,7 +40,10 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def _as_string(value: object) -> str:
-    return f"{value.normalize():f}" if isinstance(value, Decimal) and value.is_finite() else str(value)
+    if not isinstance(value, Decimal):
+        return str(value)
+    digits = f"{value:f}"  # `normalize` would round to 28 digits
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 def _without_key(text: str) -> str:

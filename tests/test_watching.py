@@ -93,6 +93,9 @@ def test_status_is_a_table_and_watches_until_nothing_is_in_flight(lab: Lab, serv
     refused = command("status", "--watch", "--json")
     assert refused.code == 2
     assert "exclude each other" in refused.err
+    refused = command("status", "--every", "5")
+    assert (refused.code, refused.out) == (2, "")
+    assert "`--watch` too" in refused.err
     called = [sys.executable, "-m", "connector", "status", "--watch", "--every", "0.5"]
     where = ["--project-dir", str(lab.folder), "--profiles-dir", str(lab.folder)]
     watcher = subprocess.Popen([*called, *where], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)

@@ -36,7 +36,15 @@ def test_what_is_shown_has_nothing_that_a_terminal_obeys(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("amount", "said"),
-    [("0E-12", "0"), ("0.005100", "0.0051"), ("1E-12", "0.000000000001"), ("1E+3", "1000"), ("NaN", "NaN")],
+    [
+        ("0E-12", "0"),
+        ("0.005100", "0.0051"),
+        ("1E-12", "0.000000000001"),
+        ("1E+3", "1000"),
+        ("100", "100"),
+        ("12345678901234567890.123456789012", "12345678901234567890.123456789012"),
+        ("NaN", "NaN"),
+    ],
 )
 def test_money_in_json_is_a_string_of_digits(amount: str, said: str) -> None:
     assert json.loads(shown_json({"usd": Decimal(amount)})) == {"usd": said}
