@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -11,8 +12,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from rich.console import Console
 
-from connector.report.watching import age, progress_line
+from connector.report.watching import age, progress_line, progress_table
 from connector.run import Progress
 from tests.between import LOOK, Between
 from tests.command import QUICKLY, Command
@@ -30,6 +32,26 @@ def test_a_line_says_texts_done_failed_age_and_cost_so_far() -> None:
         "batch k1 in_progress: 410 of 627 texts done, 3 failed, 1 h 2 min, about $0.0031 so far"
     )
     assert [age(seconds) for seconds in (0, 59.9, 60, 3_600, 90_061)] == ["0 s", "59 s", "1 min", "1 h", "1 d 1 h"]
+
+
+@pytest.mark.parametrize("width", [70, 80, 160])
+def test_a_narrow_terminal_cuts_the_name_of_the_task_and_no_number(width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(progress_table([SO_FAR, replace(SO_FAR, batch_key="k2", failed=0)]))
+    lines = console.export_text().splitlines()
+    assert len(lines) == 2, lines
+    assert max(map(len, lines)) <= width
+    for line, failed in zip(lines, ("3 failed", "0 failed"), strict=True):
+        shown = line.replace("…", " ").split()
+        for part in ("in_progress", "627 texts", "410 done", failed, "1 h 2 min", "~$0.0031"):
+            assert part in " ".join(shown), lines
+    assert ("comments_to_label" in lines[0]) == (width > 80)
+
+
+def test_a_live_line_says_failed_only_where_some_did() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(progress_table([replace(SO_FAR, failed=0)]))
+    assert "failed" not in console.export_text()
 
 
 def test_progress_counts_texts_where_a_request_carries_several(lab: Lab, server: Server) -> None:
@@ -68,11 +90,11 @@ def test_a_log_gets_a_line_for_each_batch_and_none_beside_json(lab: Lab, watched
 def test_a_terminal_shows_a_live_line_that_goes_when_the_batch_is_loaded(lab: Lab, watched: Between) -> None:
     where = ("--project-dir", str(lab.folder), "--profiles-dir", str(lab.folder))
     shown = bytearray()
-    watched.keep_running(lambda looks: b"0 failed" in shown or looks > MOST_LOOKS)
+    watched.keep_running(lambda looks: b"0 done" in shown or looks > MOST_LOOKS)
     seen = run_on_terminal("run", *QUICKLY, *where, shown=shown)
     assert seen.code == 0, seen
     assert "3 texts" in seen.screen
-    assert "0 failed" in seen.screen
+    assert "0 done" in seen.screen
     assert "\x1b[2K" in seen.screen, "it is taken away"
     assert "1 batch sent, 3 labelled" in seen.out
     lab.add_comments(["One more"])

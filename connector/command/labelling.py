@@ -157,7 +157,9 @@ def _raise_for(summary: Summary) -> None:
     """Raise what a run has to tell at its end."""
     if summary.over_budget and not summary.problems:
         raise BudgetReached(
-            "\n".join(summary.over_budget), "the rest stays pending; raise the budget, or run again for another one"
+            "\n".join(summary.over_budget),
+            "the rest stays pending; raise the budget, or wait: the next run has its own `budget_usd`, the next month"
+            " its own `budget_usd_per_month`",
         )
     if summary.problems:
         raise LabelsError(

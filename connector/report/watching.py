@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from rich.table import Table
+from rich.text import Text
 
 from connector.ledger import Batch, State
 from connector.plain import counted, shown
@@ -27,20 +28,25 @@ def progress_line(batch: Progress, later_seconds: float = 0.0) -> str:
 
 
 def progress_table(batches: Sequence[Progress], later_seconds: float = 0.0) -> Table:
-    """Return one line per batch in columns, as it stands so many seconds after it was looked at."""
+    """Return one line per batch in columns, as it stands so many seconds after it was looked at.
+
+    On a narrow terminal the task's name is cut before any number is.
+    """
     table = Table.grid(padding=(0, 2))
-    for number in range(8):
+    table.add_column()  # the only one that may be narrower than what is in it
+    for number in range(1, 8):
         table.add_column(justify="left" if number < 3 else "right", no_wrap=True)
+    any_failed = any(batch.failed for batch in batches)
     for batch in batches:
         table.add_row(
-            shown(batch.task),
+            Text(shown(batch.task), no_wrap=True, overflow="ellipsis"),
             batch.batch_key[:8],
             shown(batch.status),
             counted(batch.texts, "text"),
             f"{batch.done:,} done",
-            f"{batch.failed:,} failed",
+            f"{batch.failed:,} failed" if any_failed else "",
             age(batch.age_seconds + later_seconds),
-            "" if batch.cost_usd is None else f"about {dollars(batch.cost_usd)}",
+            "" if batch.cost_usd is None else f"~{dollars(batch.cost_usd)}",
         )
     return table
 

@@ -37,11 +37,24 @@ def invoke(arguments: list[str], manifest: Manifest | None, sink: TextIO) -> dbt
     """Run a dbt command in this process, what it prints to `sink`; with `manifest` nothing is parsed."""
     # dbt writes to stdout, which is for data here
     quiet = [] if isinstance(sink, UntilInterrupted) else ["--quiet"]
-    with contextlib.redirect_stdout(sink):
-        result = dbtRunner(manifest=manifest).invoke([*arguments, *quiet])
+    with contextlib.redirect_stdout(sink), _as_command([*arguments, *quiet]) as told:
+        result = dbtRunner(manifest=manifest).invoke(told)
     if isinstance(result.exception, KeyboardInterrupt):
         raise result.exception
     return result
+
+
+@contextlib.contextmanager
+def _as_command(arguments: list[str]) -> Iterator[list[str]]:
+    """Have dbt take `arguments` for the command that it writes to its log and to run_results.json.
+
+    It takes the process's, and those are ours: what `forget --query` is given may have a text in it.
+    """
+    ours, sys.argv = sys.argv, ["dbt", *arguments]
+    try:
+        yield arguments
+    finally:
+        sys.argv = ours
 
 
 def dbt_message(result: dbtRunnerResult) -> str:

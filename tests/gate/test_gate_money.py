@@ -41,6 +41,7 @@ def test_a_budget_that_ends_within_the_rest_is_kept_from_the_first_gold_text_on(
     server.faults(no_usage={"share": 1.0})
     said = command("run", "--budget-usd", str(budget), *QUICKLY)
     assert said.code == 4, said
+    assert "the next month its own `budget_usd_per_month`" in said.err
     assert [len(texts) for texts in gated.sent()] == [3, 2]
     assert gated.sent()[0] == GOLD
     assert highest_charges(gated.lab).popitem()[1] <= budget

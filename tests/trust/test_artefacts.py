@@ -131,6 +131,19 @@ def test_neither_key_nor_text_is_anywhere_but_in_the_warehouse_s_own_tables_and_
     assert [path.name for path in (lab.folder / STATE_FOLDER / "work").iterdir()] == []
 
 
+def test_a_query_of_forget_may_have_a_text_in_it_that_no_log_gets(
+    lab: Lab, between: Between, witness: Witness, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    assert _call(lab, home, between.base_url, "build", *QUICKLY).startswith("exit 0")
+    query = f"select sha256('{TEXTS[0]}') as text_key"
+    said = _call(lab, home, between.base_url, "forget", "--query", query, "--yes")
+    assert "1 text forgotten" in said
+    left = {str(path): path.read_bytes() for path in _files(lab.folder, home)}
+    assert any(path.endswith("dbt.log") and b"dbt parse" in content for path, content in left.items())
+    assert [path for path, content in left.items() if MARK.encode() in content] == []
+
+
 def test_a_key_that_stands_in_the_task_is_refused_before_it_is_kept_or_sent(
     lab: Lab, between: Between, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
