@@ -16,14 +16,16 @@ from tests.lab import ROOT, Lab
 _WITHOUT = """
 import sys
 
+_, missing, *arguments = sys.argv
+
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name in sys.argv[1].split(","):
+        if name in missing.split(","):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
 from connector.cli import main
-main(sys.argv[2:])
+main(arguments)
 """
 OUTPUTS = {
     "postgres": {"type": "postgres", "host": "h", "user": "u", "password": "p", "port": 5432, "dbname": "d"},
